@@ -1,0 +1,41 @@
+"""GATv2 (Brody et al., ICLR 2022, eq. 7) with self-loops; the heads are concatenated."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from nas.graph.aggregators.aggregator import Aggregator, Parameter
+from nas.graph.bipartite import Graph
+from nas.graph.sparse import edge_softmax, gatv2_logits, propagate_edges
+
+
+def parameters(size: int, _heads: int) -> dict[str, Parameter]:
+    """Source and target weights (d, d) with biases (d,), an attention vector (d,) and an output bias (d,)."""
+    return {
+        "weight_source": Parameter((size, size), "identity"),
+        "bias_source": Parameter((size,), "zeros"),
+        "weight_target": Parameter((size, size), "identity"),
+        "bias_target": Parameter((size,), "zeros"),
+        "attention": Parameter((size,), "noise"),
+        "bias": Parameter((size,), "zeros"),
+    }
+
+
+def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, heads: int) -> Tensor:
+    """(N, d) -> (N, d)."""
+    source = x @ tensors["weight_source"] + tensors["bias_source"]
+    target = x @ tensors["weight_target"] + tensors["bias_target"]
+    logits = gatv2_logits(graph.loops, source, target, tensors["attention"].view(heads, -1))
+    states = source.view(len(x), heads, -1)
+    out = propagate_edges(graph.loops, edge_softmax(graph.loops, logits), states)
+    return out.reshape(len(x), -1) + tensors["bias"]
+
+
+GATV2 = Aggregator(
+    apply,
+    parameters,
+    macs=lambda size, heads, nodes, edges: (
+        2 * nodes * size * size + 2 * (edges + nodes) * size + (edges + nodes) * heads
+    ),
+    attention=True,
+)

@@ -1,0 +1,26 @@
+"""GCN (Kipf and Welling, ICLR 2017, eq. 2): x' = (D+I)^-1/2 (A+I) (D+I)^-1/2 x W + b."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from nas.graph.aggregators.aggregator import Aggregator, Parameter
+from nas.graph.bipartite import Graph
+from nas.graph.sparse import spmm
+
+
+def parameters(size: int, _heads: int) -> dict[str, Parameter]:
+    """W (d, d) and b (d,)."""
+    return {"weight": Parameter((size, size), "identity"), "bias": Parameter((size,), "zeros")}
+
+
+def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
+    """(N, d) -> (N, d)."""
+    return spmm(graph.symmetric_with_loops, x @ tensors["weight"]) + tensors["bias"]
+
+
+GCN = Aggregator(
+    apply,
+    parameters,
+    macs=lambda size, _heads, nodes, edges: nodes * size * size + (edges + nodes) * size,
+)

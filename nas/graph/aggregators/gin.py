@@ -1,0 +1,40 @@
+"""GIN (Xu et al., ICLR 2019, eq. 4.1): x' = MLP(c ((1 + eps) x + sum of the neighbours)).
+
+The constant c = 1 / (1 + mean degree) is no change of the model: it equals a first MLP weight of c W. It keeps the
+states of a graph with hundreds of neighbours a node in a range where the shared learning rate works.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from nas.graph.aggregators.aggregator import Aggregator, Parameter
+from nas.graph.bipartite import Graph
+from nas.graph.sparse import spmm
+
+
+def parameters(size: int, _heads: int) -> dict[str, Parameter]:
+    """Two linear layers, weights (d, d) and biases (d,), and eps (1,)."""
+    return {
+        "eps": Parameter((1,), "zeros"),
+        "weight_in": Parameter((size, size), "identity"),
+        "bias_in": Parameter((size,), "zeros"),
+        "weight_out": Parameter((size, size), "identity"),
+        "bias_out": Parameter((size,), "zeros"),
+    }
+
+
+def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
+    """(N, d) -> (N, d)."""
+    gathered = (1 + tensors["eps"]) * x + spmm(graph.sum, x)
+    scaled = gathered / (1 + graph.mean_degree)
+    hidden = torch.relu(scaled @ tensors["weight_in"] + tensors["bias_in"])
+    return hidden @ tensors["weight_out"] + tensors["bias_out"]
+
+
+GIN = Aggregator(
+    apply,
+    parameters,
+    macs=lambda size, _heads, nodes, edges: 2 * nodes * size * size + (edges + nodes) * size,
+)

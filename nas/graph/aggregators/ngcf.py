@@ -1,0 +1,33 @@
+"""NGCF (Wang et al., SIGIR 2019, eq. 7): x' = (L + I) x W1 + (L x * x) W2, L = D^-1/2 A D^-1/2.
+
+The LeakyReLU around it is the architecture's activation.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from nas.graph.aggregators.aggregator import Aggregator, Parameter
+from nas.graph.bipartite import Graph
+from nas.graph.sparse import spmm
+
+
+def parameters(size: int, _heads: int) -> dict[str, Parameter]:
+    """W1 and W2 (d, d)."""
+    return {
+        "weight_sum": Parameter((size, size), "identity"),
+        "weight_product": Parameter((size, size), "noise"),
+    }
+
+
+def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
+    """(N, d) -> (N, d)."""
+    neighbours = spmm(graph.symmetric, x)
+    return (neighbours + x) @ tensors["weight_sum"] + (neighbours * x) @ tensors["weight_product"]
+
+
+NGCF = Aggregator(
+    apply,
+    parameters,
+    macs=lambda size, _heads, nodes, edges: 2 * nodes * size * size + (edges + nodes) * size,
+)

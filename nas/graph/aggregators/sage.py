@@ -1,0 +1,30 @@
+"""GraphSAGE with the mean aggregator (Hamilton et al., NeurIPS 2017): x' = mean(neighbours) W + x W_self + b."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from nas.graph.aggregators.aggregator import Aggregator, Parameter
+from nas.graph.bipartite import Graph
+from nas.graph.sparse import spmm
+
+
+def parameters(size: int, _heads: int) -> dict[str, Parameter]:
+    """W and W_self (d, d), b (d,)."""
+    return {
+        "weight": Parameter((size, size), "identity"),
+        "weight_self": Parameter((size, size), "identity"),
+        "bias": Parameter((size,), "zeros"),
+    }
+
+
+def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
+    """(N, d) -> (N, d)."""
+    return spmm(graph.mean, x) @ tensors["weight"] + x @ tensors["weight_self"] + tensors["bias"]
+
+
+SAGE = Aggregator(
+    apply,
+    parameters,
+    macs=lambda size, _heads, nodes, edges: 2 * nodes * size * size + edges * size,
+)
