@@ -1,0 +1,1 @@
+"""The one network, its weights, its training and its evaluation."""

@@ -1,0 +1,114 @@
+"""What a model is worth: its ranking on held-out interactions, and what it costs."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas.data.interactions import Interactions
+from nas.graph import Graph
+from nas.graph.aggregators import AGGREGATORS
+from nas.model.metrics import Floats, coverage, evaluated_users, per_user
+from nas.model.network import propagate
+from nas.model.ranking import Scorer, dot_scorer, top_items
+from nas.model.weights import Weights, count, parameters_of
+from nas.randomness import stream
+from nas.space.architecture import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model's full ranking of one held-out part.
+
+    Attributes:
+        users: (n,) int64, the users that were judged.
+        values: each metric, one value a user, (n,) float64.
+        coverage: share of the catalogue in anybody's top k, by k.
+    """
+
+    users: NDArray[np.int64]
+    values: dict[str, Floats]
+    coverage: dict[str, float]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each metric over the users, and coverage."""
+        return {name: float(value.mean()) for name, value in self.values.items()} | self.coverage
+
+
+def evaluate(
+    scorer: Scorer,
+    history: Interactions,
+    held_out: Interactions,
+    ks: tuple[int, ...],
+    users: NDArray[np.int64] | None = None,
+) -> Evaluation:
+    """Rank the whole catalogue for each user, what is in `history` left out, against `held_out`.
+
+    Args:
+        scorer: scores of all items for a block of users.
+        history: what the model was fitted on.
+        held_out: what it should find.
+        ks: lengths of the lists.
+        users: whom to judge; all with a history and something held out by default.
+    """
+    if users is None:
+        users = evaluated_users(held_out, history)
+    ranked = top_items(scorer, users, history, max(ks))
+    shown = {f"coverage@{k}": coverage(ranked, history.n_items, k) for k in ks}
+    return Evaluation(users, per_user(ranked, users, held_out, ks), shown)
+
+
+def sample_users(held_out: Interactions, history: Interactions, most: int, seed: int) -> NDArray[np.int64]:
+    """Return the users to judge candidates on: all, or `most` of them drawn once for the whole search."""
+    users = evaluated_users(held_out, history)
+    if len(users) <= most:
+        return users
+    return np.sort(stream(seed, "judged users").choice(users, most, replace=False))
+
+
+@torch.no_grad()
+def final_states(architecture: Architecture, weights: Weights, graph: Graph) -> tuple[Tensor, Tensor, float]:
+    """Return the final states of users and items, and the seconds it took: what a refresh costs in service."""
+    started = time.perf_counter()
+    users, items = propagate(architecture, weights, graph)
+    if graph.device.type == "cuda":
+        torch.cuda.synchronize(graph.device)
+    return users, items, time.perf_counter() - started
+
+
+def scorer_of(architecture: Architecture, weights: Weights, graph: Graph) -> Scorer:
+    """Return the scorer of a trained architecture."""
+    users, items, _ = final_states(architecture, weights, graph)
+    return dot_scorer(users, items)
+
+
+def costs(architecture: Architecture, n_users: int, n_items: int, n_interactions: int) -> dict[str, float]:
+    """Return the costs that follow from the architecture alone.
+
+    Returns:
+        `parameters`: numbers it learns. `refresh_macs`: multiply-accumulates to compute every final state anew,
+        which is what new interactions make necessary. `artefact_bytes`: bytes of the exported arrays: final states,
+        fold-in map, histories and popularity.
+    """
+    branch = architecture.graph
+    nodes, edges = n_users + n_items, 2 * n_interactions
+    macs = sum(
+        AGGREGATORS[layer.aggregator].macs(branch.hidden_size, layer.heads, nodes, edges)
+        for layer in branch.layers
+    )
+    if branch.readout in ("mean", "learned"):
+        macs += nodes * branch.hidden_size * (len(branch.layers) + 1)
+    if branch.score == "cosine":
+        macs += 2 * nodes * branch.final_size
+    size = branch.final_size
+    states = nodes * size + size * size
+    histories = 2 * (n_users + 1) + n_interactions
+    return {
+        "parameters": count(parameters_of(branch, n_users, n_items).values()),
+        "refresh_macs": macs,
+        "artefact_bytes": 4 * (states + histories + n_items),
+    }

@@ -1,0 +1,107 @@
+"""Stand-alone training of one architecture, from its start to the epoch that validation likes best."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.data.interactions import Interactions
+from nas.model.evaluation import Evaluation, evaluate, scorer_of
+from nas.model.training import Trainer, TrainingData
+from nas.model.weights import Weights, parameters_of, start
+from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When to stop.
+
+    Attributes:
+        epochs: at most.
+        every: epochs between two looks at the validation data.
+        looks: looks without a better value before training stops.
+    """
+
+    epochs: int
+    every: int
+    looks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained network at its best epoch.
+
+    Attributes:
+        weights: its tensors.
+        epochs: epochs of training that made them.
+        evaluation: on the validation data.
+        curve: (epoch, value of the metric) of each look, the untrained start included.
+        seconds: wall-clock of the whole training.
+    """
+
+    weights: Weights
+    epochs: int
+    evaluation: Evaluation
+    curve: list[tuple[int, float]]
+    seconds: float
+
+
+def new_trainer(architecture: Architecture, data: TrainingData, recipe: Recipe, seed: int) -> Trainer:
+    """Return a trainer of fresh stand-alone weights."""
+    parameters = parameters_of(architecture.graph, data.graph.n_users, data.graph.n_items)
+    return Trainer(start(parameters, data.graph, recipe.start, seed), data, recipe, seed)
+
+
+def fit(
+    architecture: Architecture,
+    recipe: Recipe,
+    data: TrainingData,
+    held_out: Interactions,
+    patience: Patience,
+    *,
+    metric: str,
+    ks: tuple[int, ...],
+    seed: int,
+    users: NDArray[np.int64] | None = None,
+    report: Callable[[int, float], Any] = lambda _epoch, _value: None,
+) -> Fitted:
+    """Train from scratch with early stopping on `metric` over `held_out`.
+
+    `report` hears of every look; what it raises ends the training (so a tuner can prune).
+    """
+    started = time.perf_counter()
+    trainer = new_trainer(architecture, data, recipe, seed)
+
+    def look() -> Evaluation:
+        scorer = scorer_of(architecture, trainer.weights, data.graph)
+        return evaluate(scorer, data.interactions, held_out, ks, users)
+
+    best = look()
+    best_state, best_epoch, since = trainer.weights.state(), 0, 0
+    curve = [(0, best.means[metric])]
+    while trainer.epochs < patience.epochs and since < patience.looks:
+        trainer.epoch(lambda _rng: [architecture])
+        if trainer.epochs % patience.every and trainer.epochs < patience.epochs:
+            continue
+        found = look()
+        curve.append((trainer.epochs, found.means[metric]))
+        report(*curve[-1])
+        since += 1
+        if found.means[metric] > best.means[metric]:
+            best, best_state, best_epoch, since = found, trainer.weights.state(), trainer.epochs, 0
+    trainer.weights.load(best_state)
+    return Fitted(trainer.weights, best_epoch, best, curve, time.perf_counter() - started)
+
+
+def refit(
+    architecture: Architecture, recipe: Recipe, data: TrainingData, *, epochs: int, seed: int
+) -> Weights:
+    """Train from scratch for a number of epochs that is already chosen, on all that `data` holds."""
+    trainer = new_trainer(architecture, data, recipe, seed)
+    for _ in range(epochs):
+        trainer.epoch(lambda _rng: [architecture])
+    return trainer.weights

@@ -1,0 +1,429 @@
+"""A recommender that runs by itself: this file, numpy, safetensors and the folder of an artefact.
+
+`python recommender.py --help` lists its commands. Each prints JSON lines; the exit code is 0, or 2 after one line on
+standard error if the input is wrong. The folder, format version 1:
+
+    manifest.json        format version, architecture, recipe, metrics, data, sha256 and size of each other file,
+                         dtype and shape of each array, and `sha256`, of the manifest itself
+    weights.safetensors  the arrays of LAYOUT below
+    users.json           ids as text; the position is the index
+    items.json           likewise
+    titles.json          optional: [title, [genre, ...]] of each item, "" where unknown
+    recommender.py, README.md
+"""
+
+import argparse
+import hashlib
+import json
+import operator
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+LAYOUT = {  # U users, I items, D columns, N interactions
+    "user_embeddings": ("float32", ("U", "D")),
+    "item_embeddings": ("float32", ("I", "D")),  # a user's row times an item's row is the score
+    "seen_indptr": ("int64", ("U+1",)),
+    "seen_items": ("int32", ("N",)),  # [indptr[u]:indptr[u + 1]] is the history of u, increasing
+    "popularity": ("float32", ("I",)),  # interactions of each item; ranks for users without history
+    "fold_in": ("float32", ("D", "D")),  # mean of a history's item embeddings -> user embedding
+}
+LARGEST = 1e9  # so that embedding @ fold_in @ embedding stays within float32
+REQUIRED = {"weights.safetensors", "users.json", "items.json"}
+COMMANDS = {
+    "recommend": (["user"], "the best items for a user"),
+    "similar-items": (["item"], "the items most like an item"),
+    "similar-users": (["user"], "the users most like a user"),
+    "fold-in": (["history"], "the best items for someone new: ID,ID,... or a JSON list; may be repeated"),
+    "explain": (["user", "item"], "what each item of the user's history adds to an item's score"),
+}
+SCORES_PER_BLOCK, ROWS_PER_BLOCK = 1 << 24, 1 << 16
+
+
+class ArtefactError(ValueError):
+    """The artefact is damaged, incomplete or of another format; one line says what is wrong."""
+
+
+class InputError(ValueError):
+    """An argument is wrong (`k` below 1, one text where a list of ids is due); one line says what."""
+
+
+class UnknownId(KeyError):
+    """The artefact knows no such user or item; one line names all the unknown ids and, for one, its nearest."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the quoted repr
+
+
+class Recommendation(NamedTuple):
+    """An item of a ranking; with `fallback` "popularity", the score is its number of interactions."""
+
+    item: str
+    title: str | None  # None where unknown
+    genres: tuple[str, ...]
+    score: float
+    fallback: str | None = None
+
+
+class SimilarUser(NamedTuple):
+    """A user, and the cosine of the two users' embeddings."""
+
+    user: str
+    score: float
+
+
+class Contribution(NamedTuple):
+    """What one item of the history adds to a score."""
+
+    item: str
+    title: str | None
+    contribution: float
+
+
+class Explanation(NamedTuple):
+    """Why an item has its score: the sum of all `contributions` (largest first), plus `personal`, is `score`."""
+
+    user: str
+    item: str
+    title: str | None
+    score: float
+    personal: float  # what the user's embedding holds beyond the history; without one, the item's popularity
+    seen: bool  # the item is itself in the history
+    contributions: tuple[Contribution, ...]
+    fallback: str | None = None
+
+
+Arrays = dict[str, NDArray[Any]]
+Ranking = list[Recommendation]
+
+
+class Recommender:
+    """Answers from one artefact; `load` makes it. Equal scores are ordered by the item's index.
+
+    Ids may be any objects: they are matched by `str(id)`. Where fewer than `k` items (or users) are left, fewer
+    are returned. Every method raises UnknownId for ids that the artefact does not know and InputError for `k` < 1.
+    Scores are computed in float64 and rounded to float32, so that an answer depends neither on the machine's
+    matrix routines nor on how many users are asked at once.
+
+    Attributes:
+        manifest: what `manifest.json` holds (architecture, recipe, metrics, data).
+        user_ids: the user of each index.
+        item_ids: the item of each index.
+    """
+
+    def __init__(self, manifest: dict[str, Any], users: Any, items: Any, titles: Any, arrays: Arrays) -> None:
+        """Hold the parts that the module's docstring describes; raise ArtefactError if one is wrong."""
+        self._index = {"user": _index("users", users), "item": _index("items", items)}
+        self._titles = _check_titles(titles, len(items))
+        _check_arrays(arrays, len(users), len(items))
+        self.manifest, self.user_ids, self.item_ids = manifest, list(users), list(items)
+        self._users, self._items, self._indptr, self._seen, self._popularity, self._fold_in = (
+            arrays[name] for name in LAYOUT
+        )
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Recommender":
+        """Read an artefact, no file before its size and sha256 are found right; raise ArtefactError if not."""
+        try:
+            manifest = _read(Path(folder), "manifest.json")
+            _check_manifest(manifest)
+            files = {name: _read(Path(folder), name, entry) for name, entry in manifest["files"].items()}
+            users, items, arrays = files["users.json"], files["items.json"], files["weights.safetensors"]
+            return cls(manifest, users, items, files.get("titles.json"), arrays)
+        except (ArtefactError, RecursionError) as error:
+            raise ArtefactError(f"artefact {str(folder)!r}: {error}") from None
+
+    def recommend(self, user: object, k: int = 10, *, exclude_seen: bool = True) -> Ranking:
+        """Return the `k` best items; without a history the most popular, with `fallback="popularity"`."""
+        return self.recommend_many([user], k, exclude_seen=exclude_seen)[0]
+
+    def recommend_many(
+        self, users: Iterable[object], k: int = 10, *, exclude_seen: bool = True
+    ) -> list[Ranking]:
+        """Return what `recommend` says of each user, in the order given, but much faster."""
+        chosen = np.array(self._indices("user", users), dtype=np.int64)
+        k, size = _checked(k), max(1, SCORES_PER_BLOCK // len(self.item_ids))
+        rankings: list[Ranking] = []
+        for block in (chosen[start : start + size] for start in range(0, len(chosen), size)):
+            counts = self._indptr[block + 1] - self._indptr[block]
+            scores = _scores(self._users[block], self._items)
+            scores[counts == 0] = self._popularity
+            if exclude_seen:
+                seen = np.concatenate([self._history(user) for user in block])
+                scores[np.repeat(np.arange(len(block)), counts), seen] = -np.inf
+            rankings += self._rankings(scores, k, [None if count else "popularity" for count in counts])
+        return rankings
+
+    def similar_items(self, item: object, k: int = 10) -> Ranking:
+        """Return the `k` items whose embeddings have the largest cosine with that of `item`, itself left out."""
+        (index,) = self._indices("item", [item])
+        scores = _scores(self._items[[index]], self._items, cosine=True)
+        scores[0, index] = -np.inf
+        return self._rankings(scores, k)[0]
+
+    def similar_users(self, user: object, k: int = 10) -> list[SimilarUser]:
+        """Return the `k` users whose embeddings have the largest cosine with that of `user`, itself left out.
+
+        The embedding of a user without history says nothing: none is listed, and the list for one is empty.
+        """
+        (index,) = self._indices("user", [user])
+        scores = _scores(self._users[[index]], self._users, cosine=True)
+        untrained = np.diff(self._indptr) == 0
+        scores[0, untrained | untrained[index]] = -np.inf
+        scores[0, index] = -np.inf
+        best = top_k(scores, k)[0]
+        return [SimilarUser(self.user_ids[u], float(scores[0, u])) for u in best if scores[0, u] > -np.inf]
+
+    def fold_in(self, history: Iterable[object], k: int = 10) -> Ranking:
+        """Return the `k` best items for someone unknown to the training, from the items in their `history`.
+
+        Items that occur twice count once, and those of the history are left out. An empty history gets the most
+        popular items.
+        """
+        seen = sorted(set(self._indices("item", history)))
+        if not seen:
+            return self._rankings(self._popularity[None], k, ["popularity"])[0]
+        mean = self._items[seen].mean(axis=0, keepdims=True, dtype=np.float64)
+        scores = _scores(mean @ self._fold_in, self._items)
+        scores[0, seen] = -np.inf
+        return self._rankings(scores, k)[0]
+
+    def explain(self, user: object, item: object) -> Explanation:
+        """Return what each h of the user's history carries: embedding(h) @ fold_in @ embedding(item) / |history|."""
+        (row,), (column,) = self._indices("user", [user]), self._indices("item", [item])
+        head, history = (self.user_ids[row], self.item_ids[column]), self._history(row)
+        title = self._titles[column][0]
+        if not len(history):
+            count = float(self._popularity[column])
+            return Explanation(*head, title, count, count, False, (), "popularity")
+        target = self._items[column].astype(np.float64)
+        score, seen = self._users[row] @ target, bool((history == column).any())
+        parts = self._items[history] @ (self._fold_in @ target) / len(history)
+        order = np.argsort(-parts, kind="stable")
+        ordered = zip(history[order].tolist(), parts[order].tolist(), strict=True)
+        contributions = tuple(Contribution(self.item_ids[h], self._titles[h][0], part) for h, part in ordered)
+        return Explanation(*head, title, float(score), float(score - parts.sum()), seen, contributions)
+
+    def _history(self, user: int) -> NDArray[np.int32]:
+        return self._seen[self._indptr[user] : self._indptr[user + 1]]
+
+    def _indices(self, kind: str, ids: Iterable[object]) -> list[int]:
+        if isinstance(ids, str | bytes):
+            raise InputError(f"expected a list of {kind} ids, but got the text {ids!r}")
+        index, texts = self._index[kind], [str(one) for one in ids]
+        if unknown := list(dict.fromkeys(text for text in texts if text not in index)):
+            import difflib  # needed here alone
+
+            close = difflib.get_close_matches(unknown[0], list(index)[:50_000]) if len(unknown) == 1 else []
+            hint = f"; close ids: {', '.join(map(repr, close))}" if close else ""
+            raise UnknownId(f"unknown {kind}: {', '.join(map(repr, unknown))}{hint}")
+        return [index[text] for text in texts]
+
+    def _rankings(
+        self, scores: NDArray[np.float32], k: int, fallbacks: Iterable[str | None] = (None,)
+    ) -> list[Ranking]:
+        return [
+            [
+                Recommendation(self.item_ids[item], *self._titles[item], float(row[item]), fallback)
+                for item in map(int, best[row[best] > -np.inf])  # -inf marks what is left out
+            ]
+            for row, best, fallback in zip(scores, top_k(scores, k), fallbacks, strict=True)
+        ]
+
+
+def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the columns of the k largest scores of each row, (B, I) -> (B, min(k, I)), ties by column."""
+    k = min(_checked(k), scores.shape[1])
+    bound = np.partition(scores, -k, axis=1)[:, -k]
+    chosen = scores >= bound[:, None]
+    for row in np.flatnonzero(chosen.sum(axis=1) > k):
+        # More columns tie at the bound than there are places left: the first ones get them.
+        places = k - int((scores[row] > bound[row]).sum())
+        chosen[row, np.flatnonzero(scores[row] == bound[row])[places:]] = False
+    columns: NDArray[np.int64] = np.nonzero(chosen)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
+def _checked(k: int) -> int:
+    if operator.index(k) < 1:
+        raise InputError(f"k must be at least 1, but got {k}")
+    return operator.index(k)
+
+
+def _scores(vectors: NDArray[Any], table: NDArray[Any], *, cosine: bool = False) -> NDArray[np.float32]:
+    """Return the products of all rows, (B, D), (N, D) -> (B, N), or cosines, where a row of zeros gives 0."""
+
+    def prepare(rows: NDArray[Any]) -> NDArray[np.float64]:
+        rows = rows.astype(np.float64)
+        if not cosine:
+            return rows
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.asarray(rows / np.where(norms > 0, norms, 1))
+
+    scores, left = np.empty((len(vectors), len(table)), dtype=np.float32), prepare(vectors)
+    for start in range(0, len(table), ROWS_PER_BLOCK):
+        part = slice(start, start + ROWS_PER_BLOCK)
+        scores[:, part] = left @ prepare(table[part]).T
+    return scores
+
+
+def manifest_sha256(manifest: dict[str, Any]) -> str:
+    """Return the sha256 (hex) that `manifest` must state of itself: over all its keys but `sha256`."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _check_manifest(manifest: Any) -> None:
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ArtefactError('manifest.json must hold an object, and in it the object "files"')
+    due = {"project": "nas-recsys", "format_version": FORMAT_VERSION, "score": "dot"}
+    for key, value in {**due, "sha256": manifest_sha256(manifest)}.items():
+        if manifest.get(key) != value:
+            raise ArtefactError(f"manifest.json: {key} must be {value!r}, but is {manifest.get(key)!r}")
+    if missing := REQUIRED - manifest["files"].keys():
+        raise ArtefactError(f"manifest.json lists no {', '.join(sorted(missing))}")
+
+
+def _read(folder: Path, name: str, stated: object = None) -> Any:
+    """Return the content of one file, parsed if it is JSON or safetensors, once it is what `stated` says."""
+    path = folder / name
+    try:
+        # A plain name cannot lead out of the folder, on any operating system; a link could.
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or path.is_symlink() or not path.is_file():
+            raise ValueError("it is missing, or not a plain file in the folder")
+        content = path.read_bytes()
+        found = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        if name != "manifest.json" and found != stated:
+            raise ValueError("its size or sha256 is not the one in manifest.json")
+        if path.suffix == ".json":
+            return json.loads(content)
+        return safetensors.numpy.load(content) if path.suffix == ".safetensors" else content
+    except Exception as error:  # hostile content makes the parsers raise errors of many kinds
+        raise ArtefactError(f"cannot use {name!r}: {error}") from None
+
+
+def _index(name: str, ids: Any) -> dict[str, int]:
+    if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
+        raise ArtefactError(f"{name} must be a list of ids, each a text")
+    index = {one: place for place, one in enumerate(ids)}
+    if twice := [one for place, one in enumerate(ids) if index[one] != place]:
+        raise ArtefactError(f"{name} hold the id {twice[0]!r} twice")
+    return index
+
+
+def _check_titles(titles: Any, items: int) -> list[tuple[str | None, tuple[str, ...]]]:
+    try:
+        pairs = [("", ())] * items if titles is None else titles
+        checked = [(str(title) or None, tuple(map(str, genres))) for title, genres in pairs]
+    except (TypeError, ValueError):
+        checked = []
+    if len(checked) != items:
+        raise ArtefactError(f"titles must be {items} pairs [title, [genre, ...]]")
+    return checked
+
+
+def _check_arrays(arrays: Arrays, users: int, items: int) -> None:
+    if not arrays.keys() >= LAYOUT.keys():
+        raise ArtefactError(f"weights must hold {', '.join(LAYOUT)}, but hold {', '.join(arrays)}")
+    indptr, seen = arrays["seen_indptr"], arrays["seen_items"]
+    columns = max((1, *arrays["fold_in"].shape))
+    sizes = {"U": users, "I": items, "D": columns, "U+1": users + 1, "N": seen.size}
+    for name, (dtype, letters) in LAYOUT.items():
+        one, shape = arrays[name], tuple(sizes[letter] for letter in letters)
+        if (str(one.dtype), one.shape) != (dtype, shape):
+            raise ArtefactError(f"{name} must be {dtype} {shape}, but is {one.dtype} {one.shape}")
+        if dtype == "float32" and not np.abs(one).max() <= LARGEST:  # so written, NaN fails too
+            raise ArtefactError(f"{name} holds values that are not finite or beyond {LARGEST:g}")
+    if indptr[0] != 0 or indptr[-1] != len(seen) or (indptr[1:] < indptr[:-1]).any():
+        raise ArtefactError(f"seen_indptr must rise from 0 to {len(seen)}")
+    cells = np.repeat(np.arange(users) * items, np.diff(indptr)) + seen
+    if ((seen < 0) | (seen >= items)).any() or (np.diff(cells) <= 0).any():
+        raise ArtefactError(f"seen_items must lie in 0..{items - 1} and increase within each user")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    common = _Parser(add_help=False)
+    common.add_argument("--folder", default=argparse.SUPPRESS, help="the artefact, if not where this file is")
+    parser = _Parser(description="Ask a recommender; JSON lines on standard output.", parents=[common])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (options, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        command.add_argument("-k", type=int, default=10, help="at most so many lines (default 10)")
+        for option in options:
+            action = "append" if option == "history" else "store"
+            command.add_argument(f"--{option}", required=True, metavar="ID", action=action)
+    return parser.parse_args(arguments)
+
+
+def _history_ids(texts: list[str], known: Iterable[str]) -> Iterator[str]:
+    """Read each `--history`: one known id as a whole, a JSON list, or ids between commas."""
+    for text in texts:
+        if text in known:
+            yield text
+        elif text.startswith("["):
+            try:
+                yield from map(str, json.loads(text))
+            except (ValueError, RecursionError):
+                raise InputError(f"--history {text!r} is not a JSON list") from None
+        else:
+            yield from filter(None, map(str.strip, text.split(",")))
+
+
+def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    model = Recommender.load(getattr(asked, "folder", Path(__file__).parent))
+    values = [getattr(asked, option) for option in COMMANDS[asked.command][0]]
+    if asked.command == "explain":
+        why, k = model.explain(*values), _checked(asked.k)
+        yield why._asdict() | {"contributions": len(why.contributions)}
+        yield from (one._asdict() for one in why.contributions[:k])
+    else:
+        if asked.command == "fold-in":
+            values = [_history_ids(asked.history, frozenset(model.item_ids))]
+        found = getattr(model, asked.command.replace("-", "_"))(*values, asked.k)
+        yield from (one._asdict() for one in found)
+
+
+def _line(answer: dict[str, Any], encoding: str) -> str:
+    kept = {key: value for key, value in answer.items() if key == "title" or value not in (None, ())}
+    # Seven digits are what float32 holds.
+    kept |= {key: float(f"{value:.7g}") for key, value in kept.items() if isinstance(value, float)}
+    text = json.dumps(kept, ensure_ascii=False)
+    # Some readers end a line at U+0085 or U+2028 too, which JSON leaves as they are.
+    plain = text.encode(encoding, "ignore").decode(encoding) == text and len(text.splitlines()) == 1
+    return text if plain else json.dumps(kept)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer one command of the command line; return the exit code (0, 2 if the input is wrong, 1 if standard output is full)."""
+    try:
+        for answer in _answers(_parse(arguments)):
+            print(_line(answer, sys.stdout.encoding))
+        sys.stdout.flush()
+    except (ArtefactError, InputError, UnknownId) as error:
+        print("recommender:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 2
+    except OSError as error:
+        # Without this the interpreter flushes once more at its end and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # which means that the reader has had enough
+            print(f"recommender: cannot write: {error.strerror}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

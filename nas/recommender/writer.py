@@ -1,0 +1,337 @@
+"""Writing an artefact: the folder that `recommender.py`, copied into it, answers from."""
+
+import hashlib
+import json
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from nas.errors import UserError
+from nas.recommender import recommender
+from nas.recommender.recommender import FORMAT_VERSION, Recommender, manifest_sha256
+
+FloatArray = NDArray[np.float32]
+USERS_PER_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArtefactContents:
+    """All that an artefact says, for U users, I items, D columns and N interactions.
+
+    Attributes:
+        data_name: name of the data, for the reader of README.md.
+        fingerprint: that of the interactions.
+        interactions: how many the data hold (the histories below may hold fewer).
+        architecture: as JSON values.
+        recipe: as JSON values.
+        metrics: as JSON values, finite numbers; may nest, as in {"test": {"ndcg@20": 0.25}}.
+        user_ids: the user of each index, distinct.
+        item_ids: the item of each index, distinct.
+        user_embeddings: (U, D) float32, final: for cosine models already of length 1.
+        item_embeddings: (I, D) float32, likewise; the dot product is the score.
+        seen_indptr: (U + 1,) int64, where each user's history starts and ends.
+        seen_items: (N,) int32, increasing within each user. Popularity is counted from it.
+        fold_in: (D, D) float32, see `fit_fold_in`.
+        titles: one an item, "" where unknown; or None.
+        genres: a sequence of texts an item; or None.
+    """
+
+    data_name: str
+    fingerprint: str
+    interactions: int
+    architecture: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
+    user_embeddings: FloatArray
+    item_embeddings: FloatArray
+    seen_indptr: NDArray[np.int64]
+    seen_items: NDArray[np.int32]
+    fold_in: FloatArray
+    titles: Sequence[str] | None = None
+    genres: Sequence[Sequence[str]] | None = None
+
+
+def fit_fold_in(
+    user_embeddings: FloatArray,
+    item_embeddings: FloatArray,
+    seen_indptr: NDArray[np.int64],
+    seen_items: NDArray[np.int32],
+    ridge: float,
+) -> FloatArray:
+    """Fit the map from the mean of a history's item embeddings to the user's embedding.
+
+    With H (U', D) the means and E (U', D) the embeddings of the users who have a history, it is
+    argmin_W |H W - E|^2 + ridge * trace(H'H) / D * |W|^2, so that `ridge` does not depend on the scale of the
+    embeddings or the number of users.
+
+    Args:
+        user_embeddings: (U, D).
+        item_embeddings: (I, D).
+        seen_indptr: (U + 1,).
+        seen_items: (N,).
+        ridge: at least 0, as a fraction of the mean diagonal of H'H.
+
+    Returns:
+        (D, D) float32; zeros if nobody has a history.
+
+    Raises:
+        ValueError: `ridge` is negative or not finite.
+    """
+    if not 0 <= ridge < np.inf:
+        raise ValueError(f"ridge must be a finite number of at least 0, but got {ridge}")
+    columns = item_embeddings.shape[1]
+    gram, target = np.zeros((columns, columns)), np.zeros((columns, columns))
+    trained = np.flatnonzero(np.diff(seen_indptr))
+    for block in (
+        trained[start : start + USERS_PER_BLOCK] for start in range(0, len(trained), USERS_PER_BLOCK)
+    ):
+        starts, stops = seen_indptr[block], seen_indptr[block + 1]
+        # Histories of the others are empty, so those of a block lie end to end.
+        rows = item_embeddings[seen_items[starts[0] : stops[-1]]].astype(np.float64)
+        means = np.add.reduceat(rows, starts - starts[0], axis=0) / (stops - starts)[:, None]
+        gram += means.T @ means
+        target += means.T @ user_embeddings[block]
+    gram += ridge * np.trace(gram) / columns * np.eye(columns)
+    # Least squares rather than solve: without ridge, embeddings of low rank make the system singular.
+    return np.linalg.lstsq(gram, target)[0].astype(np.float32)
+
+
+def write_artefact(folder: Path, contents: ArtefactContents) -> int:
+    """Write the artefact to `folder`, whole or not at all, and return its size in bytes.
+
+    Equal contents give equal bytes. A folder that is there is replaced if it is empty or itself an artefact.
+
+    Raises:
+        UserError: `folder` is something else, or cannot be made; nothing is written.
+        ArtefactError: the contents are not what `ArtefactContents` says.
+        ValueError: a metric is not finite.
+    """
+    folder = Path(folder).resolve()
+    _check_replaceable(folder)
+    files = _files(contents)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A sibling is on the same file system, so that it can be renamed.
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"cannot make the artefact folder {folder}: {error.strerror}") from None
+    try:
+        new, old = aside / "new", aside / "old"
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(aside)
+    return sum(map(len, files.values()))
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; the artefact needs a new or empty folder")
+    names = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes()) if names else None
+        own = set(manifest["files"]) if manifest and manifest["project"] == "nas-recsys" else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        own = set()
+    if foreign := sorted(names - own - ({"manifest.json"} if own else set())):
+        raise UserError(
+            f"{folder} holds {foreign[0]!r}, which is no part of an artefact; give a new or empty folder"
+        )
+
+
+def _files(contents: ArtefactContents) -> dict[str, bytes]:
+    """Return name -> content of each file; the artefact is checked as its reader would check it."""
+    users, items = list(contents.user_ids), list(contents.item_ids)
+    arrays: dict[str, NDArray[Any]] = {
+        "user_embeddings": np.ascontiguousarray(contents.user_embeddings),
+        "item_embeddings": np.ascontiguousarray(contents.item_embeddings),
+        "seen_indptr": np.ascontiguousarray(contents.seen_indptr),
+        "seen_items": np.ascontiguousarray(contents.seen_items),
+        "popularity": np.bincount(contents.seen_items, minlength=len(items)).astype(np.float32),
+        "fold_in": np.ascontiguousarray(contents.fold_in),
+    }
+    manifest: dict[str, Any] = {
+        "project": "nas-recsys",
+        "format_version": FORMAT_VERSION,
+        "score": "dot",
+        "data": {
+            "name": contents.data_name,
+            "fingerprint": contents.fingerprint,
+            "users": len(users),
+            "items": len(items),
+            "interactions": contents.interactions,
+        },
+        "architecture": dict(contents.architecture),
+        "recipe": dict(contents.recipe),
+        "metrics": dict(contents.metrics),
+        "arrays": {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()},
+    }
+    titles = _titles(contents)
+    model = Recommender(manifest, users, items, titles, arrays)
+    files = {
+        # No metadata: the format keeps it in no fixed order.
+        "weights.safetensors": safetensors.numpy.save(arrays),
+        "users.json": _list(users),
+        "items.json": _list(items),
+        "recommender.py": Path(recommender.__file__).read_bytes(),
+        "README.md": _readme(model, contents).encode(),
+    }
+    if titles is not None:
+        files["titles.json"] = _list(titles)
+    manifest["files"] = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+    }
+    # Numbers of numpy and the order of keys must make no difference to the reader's own sha256.
+    manifest = json.loads(_json(manifest))
+    manifest["sha256"] = manifest_sha256(manifest)
+    files["manifest.json"] = _json(manifest).encode()
+    return files
+
+
+def _titles(contents: ArtefactContents) -> list[list[Any]] | None:
+    if contents.titles is None and contents.genres is None:
+        return None
+    titles = contents.titles if contents.titles is not None else [""] * len(contents.item_ids)
+    genres = contents.genres if contents.genres is not None else [()] * len(contents.item_ids)
+    return [[title, list(kinds)] for title, kinds in zip(titles, genres, strict=True)]
+
+
+def _json(value: Any) -> str:
+    return (
+        json.dumps(
+            value,
+            indent=2,
+            sort_keys=True,
+            ensure_ascii=False,
+            allow_nan=False,
+            default=lambda number: number.item(),
+        )
+        + "\n"
+    )
+
+
+def _list(values: Sequence[Any]) -> bytes:
+    """One element a line, so that a difference between two artefacts can be read."""
+    lines = ",\n".join(json.dumps(value, ensure_ascii=False) for value in values)
+    return f"[\n{lines}\n]\n".encode()
+
+
+def _readme(model: Recommender, contents: ArtefactContents) -> str:
+    counts = np.diff(contents.seen_indptr)
+    user = int(np.argmax(counts > 0))
+    history = contents.seen_items[contents.seen_indptr[user] : contents.seen_indptr[user + 1]]
+    some = [model.item_ids[item] for item in history[:3]] or model.item_ids[:1]
+    user_id, best = model.user_ids[user], model.recommend(model.user_ids[user], 3)
+    item_id = best[0].item if best else some[0]
+    commands = [
+        ["recommend", *_option("--user", user_id), "-k", "3"],
+        ["similar-items", *_option("--item", item_id), "-k", "3"],
+        ["similar-users", *_option("--user", user_id), "-k", "3"],
+        ["fold-in", *_option("--history", json.dumps(some, ensure_ascii=False)), "-k", "3"],
+        ["explain", *_option("--user", user_id), *_option("--item", item_id), "-k", "3"],
+    ]
+    shell = "\n".join(shlex.join(["python", "recommender.py", *words]) for words in commands)
+    answer = "\n".join(f"# {one.item!r}: {one.score:.4f}" for one in best)
+    metrics = "\n".join(f"| {name} | {_number(value)} |" for name, value in _leaves(contents.metrics))
+    return f"""# A recommender for {contents.data_name}
+
+Found by graph neural architecture search (nas-recsys). It runs by itself: this folder, Python 3.11 or newer, numpy and
+safetensors (`pip install numpy safetensors`).
+
+## Data
+
+{len(model.user_ids)} users, {len(model.item_ids)} items, {contents.interactions} interactions; the histories kept here
+hold {len(contents.seen_items)}. Fingerprint `{contents.fingerprint}`.
+
+## Architecture
+
+```json
+{_json(dict(contents.architecture)).strip()}
+```
+
+trained by
+
+```json
+{_json(dict(contents.recipe)).strip()}
+```
+
+## Quality
+
+| metric | value |
+|---|---|
+{metrics}
+
+## From the shell
+
+```sh
+{shell}
+```
+
+Each prints JSON lines, best first. Exit code 2 and one line on standard error: an unknown id, a wrong option, or a damaged
+folder. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
+users is served by `fold-in` from the items they had. `explain` prints the score, then what each item of the history adds
+to it; `personal` is the rest.
+
+## From Python
+
+```python
+import sys
+
+sys.path.insert(0, ".")  # this folder
+from recommender import Recommender
+
+model = Recommender.load(".")
+for one in model.recommend({user_id!r}, k=3):
+    print(one.item, one.title, one.score)
+{answer}
+model.recommend_many({model.user_ids[:2]!r}, k=3)
+model.similar_items({item_id!r}, k=3)
+model.similar_users({user_id!r}, k=3)
+model.fold_in({some!r}, k=3)
+model.explain({user_id!r}, {item_id!r})
+```
+
+The sha256 of every file is in `manifest.json`, and `load` checks it: a file that is edited is refused. The arrays and what
+they mean are described at the head of `recommender.py`.
+"""
+
+
+def _option(name: str, value: str) -> list[str]:
+    # argparse would take a value that begins with a dash for another option.
+    return [f"{name}={value}"] if value.startswith("-") else [name, value]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in sorted(values.items()):
+        if isinstance(value, Mapping):
+            found += _leaves(value, f"{prefix}{name} ")
+        else:
+            found.append((prefix + name, value))
+    return found
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float | np.floating) else str(value)

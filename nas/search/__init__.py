@@ -1,0 +1,1 @@
+"""The search over architectures, by Optuna's samplers."""

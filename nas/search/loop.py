@@ -1,0 +1,212 @@
+"""The search: ask for an architecture, evaluate it, tell; every finished trial is stored at once."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.samplers._ga import BaseGASampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from nas.graph.aggregators import AGGREGATORS
+from nas.randomness import seed_of, stream
+from nas.search.objectives import direction
+from nas.search.samplers import SAMPLERS
+from nas.space.architecture import Architecture
+from nas.space.dimension import Value
+from nas.space.search_space import SearchSpace
+
+Evaluator = Callable[[Architecture], dict[str, float]]
+"""Architecture -> metrics and costs by name; every objective of the search is among them."""
+
+# Proposals of known architectures that are turned down before a neighbour is taken instead.
+_ATTEMPTS = 5
+# Random draws for one that is not known, where no neighbour is.
+_DRAWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How to search.
+
+    Attributes:
+        sampler: a name of `SAMPLERS`.
+        trials: how many trials the study shall hold at the end.
+        population: individuals a generation, or random trials before TPE begins.
+        seed: equal seeds give equal trials.
+        objectives: names of objectives, two or more.
+        first: architectures to evaluate before the sampler proposes its own.
+    """
+
+    sampler: str
+    trials: int
+    population: int
+    seed: int
+    objectives: tuple[str, ...]
+    first: tuple[Architecture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One finished trial.
+
+    Attributes:
+        number: the trial's number in the study.
+        architecture: canonical.
+        values: metrics and costs by name.
+        cached: whether the values came from an earlier trial of the same architecture.
+        seconds: of the evaluation.
+        finished: seconds since the epoch.
+    """
+
+    number: int
+    architecture: Architecture
+    values: dict[str, float]
+    cached: bool
+    seconds: float
+    finished: float
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Candidate":
+        """Read a trial that a search stored."""
+        assert trial.datetime_complete is not None
+        return cls(
+            trial.number,
+            Architecture.model_validate(trial.user_attrs["architecture"]),
+            trial.user_attrs["values"],
+            trial.user_attrs["cached"],
+            trial.user_attrs["seconds"],
+            trial.datetime_complete.timestamp(),
+        )
+
+
+def open_study(storage: BaseStorage, name: str, objectives: Sequence[str]) -> optuna.Study:
+    """Create or load the stored study; an ordinary one, which `optuna-dashboard` opens."""
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=[direction(objective) for objective in objectives],
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(),
+    )
+    if study.metric_names is None:
+        study.set_metric_names(list(objectives))
+    return study
+
+
+def candidates(study: optuna.Study) -> list[Candidate]:
+    """Return the finished trials in order."""
+    return [Candidate.of(trial) for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])]
+
+
+def search(
+    study: optuna.Study, space: SearchSpace, evaluate: Evaluator, settings: SearchSettings
+) -> Iterator[Candidate]:
+    """Run the study up to its number of trials and yield each new one after it is stored.
+
+    Proposals come from a copy of the study in memory, and a finished trial is added to the stored one in a single
+    transaction: a killed process leaves no half trial behind, and a storage write costs one commit instead of one a
+    gene. A proposal that was evaluated before is turned down; if the sampler insists, an unknown neighbour takes its
+    place. Only where nothing unknown is found are the cached values told again, and the trial says so.
+    """
+    memory = optuna.create_study(directions=study.directions, sampler=optuna.samplers.RandomSampler())
+    memory.add_trials(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
+    known = {c.architecture: c.values for c in candidates(memory)}
+    for number in range(len(memory.trials), settings.trials):
+        started = time.perf_counter()
+        trial, architecture = _propose(memory, space, settings, number, known)
+        cached = architecture in known
+        values = known[architecture] if cached else evaluate(architecture)
+        known[architecture] = values
+        seconds = time.perf_counter() - started
+        for key, value in {
+            "architecture": architecture.model_dump(mode="json"),
+            "id": architecture.id,
+            "values": values,
+            "cached": cached,
+            "seconds": seconds,
+        }.items():
+            trial.set_user_attr(key, value)
+        done = memory.tell(trial, [values[name] for name in settings.objectives])
+        study.add_trial(done)
+        yield replace(Candidate.of(done), number=number)
+
+
+def _propose(
+    memory: optuna.Study,
+    space: SearchSpace,
+    settings: SearchSettings,
+    number: int,
+    known: dict[Architecture, dict[str, float]],
+) -> tuple[Trial, Architecture]:
+    strategy = SAMPLERS[settings.sampler]
+
+    def ask(attempt: int) -> tuple[Trial, Architecture]:
+        seed = seed_of(settings.seed, f"trial/{number}/{attempt}") % 2**32
+        memory.sampler = strategy.make(seed, settings.population)
+        trial = memory.ask()
+        if isinstance(memory.sampler, BaseGASampler):
+            # Optuna gives no generation to an enqueued trial; without one it could not become a parent.
+            memory.sampler.get_trial_generation(memory, memory.get_trials(deepcopy=False)[trial.number])
+        return trial, space.decode(_suggest(trial, space, strategy.conditional))
+
+    def enqueue(architecture: Architecture) -> None:
+        genome: dict[str, Any] = space.encode(architecture)
+        memory.enqueue_trial({name: genome[name] for name in space.free_genes()})
+
+    _choose_parents(memory, settings, number)
+    if number < len(settings.first):
+        enqueue(settings.first[number])
+    for attempt in range(_ATTEMPTS):
+        trial, architecture = ask(attempt)
+        if architecture not in known:
+            return trial, architecture
+        memory.tell(trial, state=TrialState.FAIL)
+    # The sampler insists on what is known: take a step it did not, to a neighbour or, failing that, anywhere.
+    rng = stream(settings.seed, f"elsewhere/{number}")
+    unknown = [other for other in space.neighbours(architecture) if other not in known]
+    if not unknown:
+        unknown = [other for _ in range(_DRAWS) if (other := space.sample(rng)) not in known]
+    enqueue(unknown[int(rng.integers(len(unknown)))] if unknown else architecture)
+    return ask(_ATTEMPTS)
+
+
+def _choose_parents(memory: optuna.Study, settings: SearchSettings, number: int) -> None:
+    # Optuna chooses a generation's parents at its first trial and stores them with the study; a resumed search has
+    # to choose the same ones at any trial, so each choice has a seed of its own and is made beforehand, in order.
+    for generation in range(1, number // settings.population + 1):
+        seed = seed_of(settings.seed, f"generation/{generation}") % 2**32
+        sampler = SAMPLERS[settings.sampler].make(seed, settings.population)
+        if isinstance(sampler, BaseGASampler):
+            sampler.get_parent_population(memory, generation)
+
+
+def _suggest(trial: Trial, space: SearchSpace, conditional: bool) -> dict[str, Value]:
+    free, genome = space.free_genes(), {name: choices[0] for name, choices in space.genes().items()}
+
+    def suggest(name: str) -> None:
+        if name in free:
+            genome[name] = trial.suggest_categorical(name, free[name])  # type: ignore[assignment]
+
+    if not conditional:
+        for name in free:
+            suggest(name)
+        return genome
+    graph = space.branches.graph
+    suggest("layers")
+    suggest("hidden_size")
+    names = [graph.gene("aggregator", n) for n in range(int(genome["layers"]))]
+    for name in dict.fromkeys(names):
+        suggest(name)
+    attention = [n for n, name in enumerate(names) if AGGREGATORS[str(genome[name])].attention]
+    for name in dict.fromkeys(graph.gene("heads", n) for n in attention):
+        suggest(name)
+    active = ["score"]
+    if names:
+        active += ["skip", "readout"]
+        active += ["activation"] * any(not AGGREGATORS[str(genome[name])].linear for name in names)
+    for name in active:
+        suggest(name)
+    return genome

@@ -1,0 +1,30 @@
+"""What a search optimises: quality to raise, cost to lower; an addition is a metric or a cost and its line here."""
+
+from typing import Literal
+
+from nas.errors import UserError
+from nas.model.metrics import METRICS
+
+Direction = Literal["maximize", "minimize"]
+
+QUALITIES = (*METRICS, "coverage")
+"""Each is asked for at a list length: `ndcg@20`."""
+
+COSTS = ("refresh_macs", "parameters", "artefact_bytes", "refresh_seconds")
+"""Computed from the architecture and the sizes of the data, but for `refresh_seconds`, which is measured."""
+
+
+def direction(name: str) -> Direction:
+    """Return whether an objective is raised or lowered; UserError if there is no such objective."""
+    quality, at, k = name.partition("@")
+    if quality in QUALITIES and at and k.isascii() and k.isdigit() and int(k) > 0:
+        return "maximize"
+    if name in COSTS:
+        return "minimize"
+    expected = [f"{quality}@K" for quality in QUALITIES] + list(COSTS)
+    raise UserError(f"unknown objective {name!r}; expected one of {expected}, K a list length such as 20")
+
+
+def list_lengths(names: list[str]) -> set[int]:
+    """Return the K of every quality among `names`."""
+    return {int(name.partition("@")[2]) for name in names if direction(name) == "maximize"}

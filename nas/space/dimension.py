@@ -1,0 +1,84 @@
+"""One dimension of a search space, as it is spelt in YAML."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+Value = str | int | float
+
+
+class Dimension(BaseModel):
+    """The values that one setting may take.
+
+    In YAML: one value (`dot`), a list (`[1, 2, 4]`), `{choices: [...], per: layer | tied}`, a range of whole numbers
+    `{min: 0, max: 4}`, or a range of real numbers `{min: 0.01, max: 1.0, log: true}`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choices: tuple[Value, ...] = ()
+    """The values, in order; empty for a range of real numbers."""
+    per: Literal["layer", "tied"] = "layer"
+    """Whether each layer chooses for itself or all layers share one value."""
+    min: float | None = None
+    """Lower end of a range of real numbers."""
+    max: float | None = None
+    """Upper end, included."""
+    log: bool = False
+    """Whether the range is sampled on a logarithmic scale."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelling(cls, value: Any) -> Any:
+        if isinstance(value, Dimension):
+            return value
+        if isinstance(value, list | tuple):
+            return {"choices": tuple(value)}
+        if not isinstance(value, dict):
+            return {"choices": (value,)}
+        low, high = value.get("min"), value.get("max")
+        if type(low) is int and type(high) is int and not value.get("log"):
+            if low > high:
+                raise ValueError(f"min <= max must hold, but got min={low}, max={high}")
+            rest = {k: v for k, v in value.items() if k not in ("min", "max", "log")}
+            return {"choices": tuple(range(low, high + 1)), **rest}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Dimension":
+        if self.choices and (self.min is not None or self.max is not None):
+            raise ValueError("give choices, or min and max, not both")
+        if not self.choices:
+            if self.min is None or self.max is None:
+                raise ValueError("give at least one choice, or both min and max")
+            if not self.min <= self.max or not math.isfinite(self.min + self.max):
+                raise ValueError(f"min <= max must hold, but got min={self.min}, max={self.max}")
+            if self.log and self.min <= 0:
+                raise ValueError(f"min > 0 must hold on a log scale, but got min={self.min}")
+        if any(isinstance(choice, bool) for choice in self.choices):
+            raise ValueError(f"choices must be words or numbers, but got {list(self.choices)}")
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"choices must differ, but got {list(self.choices)}")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is only one value."""
+        return len(self.choices) == 1 or (not self.choices and self.min == self.max)
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        """Draw one value uniformly (on the logarithmic scale where `log` is set)."""
+        if self.choices:
+            return self.choices[int(rng.integers(len(self.choices)))]
+        assert self.min is not None
+        assert self.max is not None
+        if self.log:
+            return float(np.exp(rng.uniform(np.log(self.min), np.log(self.max))))
+        return float(rng.uniform(self.min, self.max))
+
+    def __str__(self) -> str:
+        if self.choices:
+            return " ".join(map(str, self.choices))
+        return f"{self.min} to {self.max}{' (log)' if self.log else ''}"

@@ -1,0 +1,28 @@
+"""`Recipe`: how a network is trained; one point of the recipe part of a search space."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Recipe(BaseModel):
+    """The settings of one training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: Literal["softmax", "bpr"] = "softmax"
+    """`softmax`: cross-entropy of a user's items against the catalogue; `bpr`: pairs (Rendle et al., 2009)."""
+    temperature: float = Field(default=0.2, gt=0)
+    """The scores are divided by it in the loss."""
+    negatives: int = Field(default=4096, ge=1)
+    """Items that a softmax step is taken over; a catalogue no larger than this is taken whole. BPR takes one."""
+    start: Literal["svd", "noise"] = "svd"
+    """How embeddings begin: singular vectors of the normalised training matrix, or small noise."""
+    learning_rate: float = Field(default=0.003, gt=0)
+    """Of Adam."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Factor of the squared length of the embeddings that a step's loss uses."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the embeddings' entries that a training step hides."""
+    batches: int = Field(default=8, ge=1)
+    """Parts that an epoch divides the users into, one step each; a part has at most 4,096 users."""

@@ -1,0 +1,335 @@
+"""Answers against dense computations on the same arrays."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from nas.recommender import Recommender, recommender
+from nas.recommender.recommender import Explanation, InputError, Ranking, UnknownId, top_k
+from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
+
+Make = Callable[..., ArtefactContents]
+ARRAYS = ("user_embeddings", "item_embeddings", "seen_indptr", "seen_items", "fold_in")
+# Arguments of the fixture `make`.
+variations = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10_000),
+        "users": st.integers(2, 9),
+        "items": st.integers(1, 12),
+        "columns": st.integers(1, 5),
+        "density": st.sampled_from([0.1, 0.5, 1.0]),
+        "tied": st.booleans(),
+        "titled": st.booleans(),
+    }
+)
+
+
+def model_of(contents: ArtefactContents) -> Recommender:
+    popularity = np.bincount(contents.seen_items, minlength=len(contents.item_ids)).astype(np.float32)
+    parts = {name: getattr(contents, name) for name in ARRAYS}
+    titles = None
+    if contents.titles is not None and contents.genres is not None:
+        titles = [[title, list(kinds)] for title, kinds in zip(contents.titles, contents.genres, strict=True)]
+    return Recommender(
+        {}, list(contents.user_ids), list(contents.item_ids), titles, parts | {"popularity": popularity}
+    )
+
+
+def history(contents: ArtefactContents, user: int) -> NDArray[np.int32]:
+    return contents.seen_items[contents.seen_indptr[user] : contents.seen_indptr[user + 1]]
+
+
+def product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Exactly rounded for the sizes used here, so that it ties where the recommender ties."""
+    return np.array(
+        [[np.float32(np.dot(a.astype(np.float64), b.astype(np.float64))) for b in right] for a in left]
+    )
+
+
+def ordered(scores: NDArray[np.float32], left_out: NDArray[np.int32] | list[int]) -> list[int]:
+    """All items but those left out, best first, ties by index: a full stable sort."""
+    return [
+        item for item in np.argsort(-scores, kind="stable").tolist() if item not in set(map(int, left_out))
+    ]
+
+
+def names(ranking: Ranking) -> list[str]:
+    return [one.item for one in ranking]
+
+
+def agrees(
+    ranking: Ranking, scores: NDArray[np.float32], left_out: NDArray[np.int32] | list[int], k: int
+) -> None:
+    """The ranking is the stable sort, up to scores that differ by rounding alone."""
+    expected = ordered(scores, left_out)[:k]
+    assert len(ranking) == len(expected)
+    found = [int(one.item[1:]) for one in ranking]
+    assert len(set(found)) == len(found)
+    assert not set(found) & set(map(int, left_out))
+    np.testing.assert_allclose([one.score for one in ranking], scores[expected], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(scores[found], scores[expected], rtol=1e-6, atol=1e-6)
+
+
+@given(
+    arrays(
+        np.float32,
+        array_shapes(min_dims=2, max_dims=2, max_side=12),
+        elements=st.sampled_from([-np.inf, -1, 0, -0.0, 1, 2]),
+    ),
+    st.integers(1, 15),
+)
+def test_top_k_is_the_head_of_a_full_stable_sort(scores: NDArray[np.float32], k: int) -> None:
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(top_k(scores, k), expected)
+
+
+@given(variation=variations, k=st.integers(1, 15), exclude=st.booleans())
+def test_recommend_is_a_stable_sort_of_the_dense_scores(
+    make: Make, variation: dict[str, Any], k: int, exclude: bool
+) -> None:
+    contents = make(**variation)
+    model = model_of(contents)
+    dense = product(contents.user_embeddings, contents.item_embeddings)
+    popularity = np.bincount(contents.seen_items, minlength=len(contents.item_ids)).astype(np.float32)
+    together = model.recommend_many(contents.user_ids, k, exclude_seen=exclude)
+    for user, user_id in enumerate(contents.user_ids):
+        seen = history(contents, user)
+        ranking = model.recommend(user_id, k, exclude_seen=exclude)
+        assert ranking == together[user]
+        scores = dense[user] if len(seen) else popularity
+        agrees(ranking, scores, seen if exclude else [], k)
+        assert {one.fallback for one in ranking} <= {None if len(seen) else "popularity"}
+
+
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 15))
+def test_ties_are_in_the_order_of_the_items(make: Make, seed: int, k: int) -> None:
+    # Products of small integers are exact, so the order must be as well.
+    contents = make(seed, tied=True, columns=2)
+    model = model_of(contents)
+    dense = product(contents.user_embeddings, contents.item_embeddings)
+    for user in range(1, len(contents.user_ids)):
+        if len(seen := history(contents, user)):
+            expected = [f"i{item}" for item in ordered(dense[user], seen)[:k]]
+            assert names(model.recommend(f"u{user}", k)) == expected
+
+
+def test_equal_embeddings_tie_whatever_their_place_and_company(make: Make) -> None:
+    # Matrix routines treat the edges of a block apart; without rounding, equal rows differ in the last bit.
+    contents = make(users=50, items=203, columns=37)
+    contents.item_embeddings[:] = contents.item_embeddings[5]
+    rankings = model_of(contents).recommend_many(contents.user_ids, 203, exclude_seen=False)
+    for ranking in rankings[1:]:
+        assert len({one.score for one in ranking}) == 1
+        assert names(ranking) == list(contents.item_ids)
+
+
+def test_blocks_change_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = make(users=40, items=30)
+    whole = model_of(contents).recommend_many(contents.user_ids, 7)
+    monkeypatch.setattr(recommender, "SCORES_PER_BLOCK", 100)
+    monkeypatch.setattr(recommender, "ROWS_PER_BLOCK", 7)
+    assert model_of(contents).recommend_many(contents.user_ids, 7) == whole
+
+
+@given(variation=variations, k=st.integers(1, 15))
+def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, Any], k: int) -> None:
+    contents = make(**variation)
+    model = model_of(contents)
+
+    def cosines(table: NDArray[np.float32]) -> NDArray[np.float32]:
+        wide = table.astype(np.float64)
+        norms = np.linalg.norm(wide, axis=1)
+        norms[norms == 0] = 1
+        return ((wide @ wide.T) / norms / norms[:, None]).astype(np.float32)
+
+    items = cosines(contents.item_embeddings)
+    for item, item_id in enumerate(contents.item_ids):
+        agrees(model.similar_items(item_id, k), items[item], [item], k)
+    users, untrained = cosines(contents.user_embeddings), np.flatnonzero(np.diff(contents.seen_indptr) == 0)
+    for user, user_id in enumerate(contents.user_ids):
+        found = model.similar_users(user_id, k)
+        expected = [] if user in untrained else ordered(users[user], [user, *untrained.tolist()])[:k]
+        np.testing.assert_allclose([one.score for one in found], users[user][expected], atol=1e-6)
+        assert not {one.user for one in found} & {user_id, *(f"u{one}" for one in untrained)}
+
+
+@given(variation=variations, k=st.integers(1, 15), data=st.data())
+def test_fold_in_scores_by_the_mapped_mean(
+    make: Make, variation: dict[str, Any], k: int, data: st.DataObject
+) -> None:
+    contents = make(**variation)
+    model = model_of(contents)
+    chosen = data.draw(st.lists(st.integers(0, len(contents.item_ids) - 1), min_size=1))
+    distinct = sorted(set(chosen))
+    embedding = contents.item_embeddings[distinct].astype(np.float64).mean(axis=0) @ contents.fold_in
+    scores = (contents.item_embeddings @ embedding).astype(np.float32)
+    ranking = model.fold_in([f"i{item}" for item in chosen], k)
+    agrees(ranking, scores, distinct, k)
+    assert ranking == model.fold_in([f"i{item}" for item in reversed(distinct)], k)
+    popular = model.fold_in([], k)
+    assert popular == model.recommend("u0", k)
+    assert {one.fallback for one in popular} == {"popularity"}
+
+
+@given(variation=variations)
+def test_explanation_adds_up_to_the_score(make: Make, variation: dict[str, Any]) -> None:
+    contents = make(**variation)
+    model = model_of(contents)
+    for user, user_id in enumerate(contents.user_ids):
+        seen = history(contents, user)
+        for item, item_id in enumerate(contents.item_ids):
+            why = model.explain(user_id, item_id)
+            parts = [one.contribution for one in why.contributions]
+            assert sum(parts) + why.personal == pytest.approx(why.score, abs=1e-5)
+            assert parts == sorted(parts, reverse=True)
+            assert {one.item for one in why.contributions} == {f"i{one}" for one in seen}
+            assert why.seen == (item in seen)
+            if not len(seen):
+                assert (why.score, why.fallback) == ((contents.seen_items == item).sum(), "popularity")
+                continue
+            target = contents.item_embeddings[item].astype(np.float64)
+            assert why.score == pytest.approx(contents.user_embeddings[user] @ target, abs=1e-5)
+            for one in why.contributions:
+                embedding = contents.item_embeddings[int(one.item[1:])].astype(np.float64)
+                assert one.contribution == pytest.approx(
+                    embedding @ contents.fold_in @ target / len(seen), abs=1e-5
+                )
+
+
+def test_explained_score_is_the_recommended_one(make: Make) -> None:
+    model = model_of(make())
+    for one in model.recommend("u1", 20, exclude_seen=False):
+        why = model.explain("u1", one.item)
+        assert isinstance(why, Explanation)
+        assert why.score == pytest.approx(one.score, rel=1e-6)
+        assert why.title == one.title == f"Title {one.item[1:]}"
+
+
+def test_titles_and_genres(make: Make) -> None:
+    (best,) = model_of(make()).recommend("u1", 1)
+    assert best.title == f"Title {best.item[1:]}"
+    assert best.genres == ("Drama",) * (int(best.item[1:]) % 3)
+    (best,) = model_of(make(titled=False)).recommend("u1", 1)
+    assert (best.title, best.genres) == (None, ())
+
+
+class Key:
+    """An id of a type that the recommender has never heard of."""
+
+    def __str__(self) -> str:
+        return "7"
+
+
+def test_ids_match_by_their_text(make: Make) -> None:
+    contents = make()
+    numbered = model_of(replace(contents, user_ids=[one[1:] for one in contents.user_ids]))
+    assert numbered.recommend(7) == numbered.recommend("7") == numbered.recommend(np.int64(7))
+    assert numbered.recommend(Key()) == numbered.recommend("7")
+
+
+def test_unknown_ids_are_named(make: Make) -> None:
+    model = model_of(make())
+    with pytest.raises(UnknownId, match=r"^unknown user: 'u77'; close ids: 'u7'"):
+        model.recommend("u77")
+    with pytest.raises(UnknownId, match=r"^unknown user: '~~~~~~'$"):
+        model.similar_users("~~~~~~")
+    with pytest.raises(UnknownId, match=r"^unknown item: 'a', 'b\\nc'$"):
+        model.fold_in(["a", "i1", "b\nc", "a"])
+    with pytest.raises(UnknownId, match=r"^unknown user: 'x', 'y'$"):
+        model.recommend_many(["x", "u1", "y"])
+    with pytest.raises(KeyError):
+        model.explain("u1", "nothing")
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_below_one_is_refused(make: Make, k: int) -> None:
+    model = model_of(make())
+    for ask in (
+        lambda: model.recommend("u1", k),
+        lambda: model.recommend_many([], k),
+        lambda: model.similar_items("i1", k),
+        lambda: model.similar_users("u0", k),
+        lambda: model.fold_in(["i1"], k),
+        lambda: model.fold_in([], k),
+    ):
+        with pytest.raises(InputError, match=f"k must be at least 1, but got {k}"):
+            ask()
+
+
+def test_k_beyond_the_catalogue_gives_what_there_is(make: Make) -> None:
+    contents = make()
+    model = model_of(contents)
+    assert len(model.recommend("u1", 1000)) == 20 - len(history(contents, 1))
+    assert len(model.recommend("u1", 1000, exclude_seen=False)) == 20
+    assert len(model.similar_items("i1", 1000)) == 19
+    assert model.fold_in(contents.item_ids, 10) == []
+    assert model.recommend_many([], 10) == []
+
+
+def test_a_text_is_no_list_of_ids(make: Make) -> None:
+    model = model_of(make())
+    with pytest.raises(InputError, match="expected a list of item ids, but got the text 'i1'"):
+        model.fold_in("i1")
+    with pytest.raises(InputError, match="expected a list of user ids"):
+        model.recommend_many("u1")
+
+
+def test_load_gives_what_was_written(make: Make, tmp_path: Path) -> None:
+    contents = make()
+    write_artefact(tmp_path / "artefact", contents)
+    loaded, direct = Recommender.load(tmp_path / "artefact"), model_of(contents)
+    assert loaded.recommend_many(contents.user_ids, 20) == direct.recommend_many(contents.user_ids, 20)
+    assert loaded.similar_users("u1") == direct.similar_users("u1")
+    assert loaded.manifest["architecture"] == contents.architecture
+    assert (loaded.user_ids, loaded.item_ids) == (contents.user_ids, contents.item_ids)
+
+
+@given(variation=variations, ridge=st.sampled_from([0.01, 0.5, 3.0]))
+def test_fold_in_map_is_the_ridge_regression(make: Make, variation: dict[str, Any], ridge: float) -> None:
+    contents = make(**variation)
+    seen = [history(contents, user) for user in range(len(contents.user_ids))]
+    items, users = contents.item_embeddings.astype(np.float64), contents.user_embeddings.astype(np.float64)
+    means = np.array([items[one].mean(axis=0) for one in seen if len(one)])
+    trained = users[[len(one) > 0 for one in seen]]
+    # The same minimum, as plain least squares on rows appended.
+    columns = items.shape[1]
+    weight = np.sqrt(ridge * np.trace(means.T @ means) / columns)
+    rows = np.vstack([means, weight * np.eye(columns)])
+    expected = np.linalg.lstsq(rows, np.vstack([trained, np.zeros((columns, columns))]))[0]
+    found = fit_fold_in(
+        contents.user_embeddings, contents.item_embeddings, contents.seen_indptr, contents.seen_items, ridge
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_fold_in_map_is_found_where_users_are_means_of_their_items(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = make(users=60, items=40, columns=5)
+    planted = np.random.default_rng(1).standard_normal((5, 5)).astype(np.float32)
+    users = contents.user_embeddings.copy()
+    for user in range(1, 60):
+        if len(seen := history(contents, user)):
+            users[user] = contents.item_embeddings[seen].mean(axis=0) @ planted
+    arguments = (users, contents.item_embeddings, contents.seen_indptr, contents.seen_items)
+    np.testing.assert_allclose(fit_fold_in(*arguments, ridge=0.0), planted, atol=1e-4)
+    monkeypatch.setattr("nas.recommender.writer.USERS_PER_BLOCK", 7)
+    np.testing.assert_allclose(fit_fold_in(*arguments, ridge=0.0), planted, atol=1e-4)
+    scaled = fit_fold_in(users * 8, contents.item_embeddings * 8, *arguments[2:], ridge=0.3)
+    np.testing.assert_allclose(scaled, fit_fold_in(*arguments, ridge=0.3), rtol=1e-5, atol=1e-6)
+
+
+def test_fold_in_map_without_histories_is_zero() -> None:
+    none = np.zeros(4, dtype=np.int64), np.zeros(0, dtype=np.int32)
+    table = np.ones((3, 2), dtype=np.float32)
+    np.testing.assert_array_equal(fit_fold_in(table, table, *none, ridge=0.1), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="ridge must be a finite number of at least 0, but got -1"):
+        fit_fold_in(table, table, *none, ridge=-1)

@@ -1,0 +1,216 @@
+"""The copied file as a program: its lines, its exit codes, and that it stands alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.recommender import Recommender, recommender
+from nas.recommender.writer import ArtefactContents, write_artefact
+
+Make = Callable[..., ArtefactContents]
+BARE = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error"}
+
+
+def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the copied program away from this project."""
+    command = [sys.executable, folder / "recommender.py", *words]
+    return subprocess.run(command, cwd=folder.parent, env=BARE | environment, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def ask(artefact: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, Any]]]:
+    """Ask in this process, which is faster; the answers must be good."""
+
+    def asking(*words: str) -> list[dict[str, Any]]:
+        assert recommender.main([*words, "--folder", str(artefact)]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return [json.loads(line) for line in out.splitlines()]
+
+    return asking
+
+
+@pytest.fixture
+def refuse(artefact: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Ask in this process and expect exit code 2, one line on standard error and no answer."""
+
+    def refusing(*words: str) -> str:
+        assert recommender.main(["--folder", str(artefact), *words]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("recommender: ")
+        assert len(err.splitlines()) == 1
+        return err
+
+    return refusing
+
+
+def test_recommend_prints_the_ranking(artefact: Path, ask: Callable[..., list[dict[str, Any]]]) -> None:
+    expected = Recommender.load(artefact).recommend("u1", 3)
+    lines = ask("recommend", "--user", "u1", "-k", "3")
+    assert [(line["item"], line["title"]) for line in lines] == [(one.item, one.title) for one in expected]
+    assert [line["score"] for line in lines] == pytest.approx([one.score for one in expected], rel=1e-6)
+    assert {line.get("fallback") for line in lines} == {None}
+    assert {line["fallback"] for line in ask("recommend", "--user", "u0")} == {"popularity"}
+
+
+def test_similar_prints_neighbours(artefact: Path, ask: Callable[..., list[dict[str, Any]]]) -> None:
+    model = Recommender.load(artefact)
+    items = ask("similar-items", "--item", "i3", "-k", "4")
+    assert [line["item"] for line in items] == [one.item for one in model.similar_items("i3", 4)]
+    users = ask("similar-users", "--user", "u2")
+    assert [line["user"] for line in users] == [one.user for one in model.similar_users("u2")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--history", "i1,i2,i3"], ["--history", " i1, i2,,i3,i1"], ["--history", "i1", "--history", "i2,i3"],
+     ["--history", '["i1", "i2"]', "--history", "i3"]],
+)  # fmt: skip
+def test_fold_in_reads_each_form_of_history(
+    artefact: Path, ask: Callable[..., list[dict[str, Any]]], words: list[str]
+) -> None:
+    expected = Recommender.load(artefact).fold_in(["i1", "i2", "i3"], 5)
+    assert [line["item"] for line in ask("fold-in", *words, "-k", "5")] == [one.item for one in expected]
+
+
+def test_an_empty_history_falls_back(ask: Callable[..., list[dict[str, Any]]]) -> None:
+    assert {line["fallback"] for line in ask("fold-in", "--history", "")} == {"popularity"}
+
+
+def test_explain_adds_up(ask: Callable[..., list[dict[str, Any]]]) -> None:
+    head, *parts = ask("explain", "--user", "u1", "--item", "i4", "-k", "1000")
+    assert head["contributions"] == len(parts)
+    assert sum(part["contribution"] for part in parts) + head["personal"] == pytest.approx(
+        head["score"], abs=1e-5
+    )
+    assert all(part["title"].startswith("Title") for part in parts)
+    assert len(ask("explain", "--user", "u1", "--item", "i4", "-k", "1")) == 2
+
+
+def test_wrong_input_is_one_line(refuse: Callable[..., str]) -> None:
+    assert "unknown user: 'u111'; close ids: 'u11'" in refuse("recommend", "--user", "u111")
+    assert "unknown user: 'a\\nb'" in refuse("recommend", "--user", "a\nb")
+    assert "unknown item: 'x', 'y'" in refuse("fold-in", "--history", "x,i1,y")
+    assert "unknown item: '{'" in refuse("fold-in", "--history", '["{"]')
+    assert "is not a JSON list" in refuse("fold-in", "--history", "[i1")
+    for command in ("recommend", "similar-users"):
+        assert "k must be at least 1, but got 0" in refuse(command, "--user", "u1", "-k", "0")
+    assert "k must be at least 1, but got -1" in refuse("explain", "--user", "u1", "--item", "i1", "-k", "-1")
+    assert "invalid int value" in refuse("recommend", "--user", "u1", "-k", "ten")
+    assert "--user" in refuse("recommend")
+    assert "required" in refuse()
+    assert "invalid choice" in refuse("destroy")
+    assert "unrecognized arguments" in refuse("recommend", "--user", "u1", "stray\nword")
+
+
+def test_the_last_folder_counts(artefact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        recommender.main(["--folder", "nowhere", "recommend", "--user", "u1", "--folder", str(artefact)]) == 0
+    )
+    assert recommender.main(["recommend", "--user", "u1", "--folder", "nowhere"]) == 2
+    assert "artefact 'nowhere': cannot use 'manifest.json'" in capsys.readouterr().err
+
+
+def test_the_copied_program_answers_and_refuses(artefact: Path) -> None:
+    done = run(artefact, "recommend", "--user", "u1", "-k", "2")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == 2
+    done = run(artefact, "recommend", "--user", "no such user")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"recommender: unknown user: 'no such user'\n"
+    assert run(artefact, "--help").returncode == 0
+
+
+def test_a_damaged_artefact_is_one_line(artefact: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(artefact, tmp_path / "copy"))
+    (copy / "weights.safetensors").write_bytes(b"\xff" * 100)
+    done = run(copy, "recommend", "--user", "u1")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"cannot use 'weights.safetensors'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_it_imports_nothing_of_the_project(artefact: Path) -> None:
+    program = f"""
+import sys
+sys.path.insert(0, {str(artefact)!r})
+import recommender
+assert recommender.main(["explain", "--user", "u1", "--item", "i1"]) == 0
+strangers = {{name.partition(".")[0] for name in sys.modules}} - sys.stdlib_module_names
+print(sorted(strangers), file=sys.stderr)
+"""
+    # Isolated: neither the current folder nor PYTHONPATH; what the environment preloads is taken off.
+    before = "import sys; print(sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
+    preloaded, found = (
+        subprocess.run(
+            [sys.executable, "-I", "-c", text], cwd=artefact.parent, capture_output=True, text=True
+        )
+        for text in (before, program)
+    )
+    assert found.returncode == 0
+    assert set(json.loads(found.stderr.replace("'", '"'))) - set(json.loads(preloaded.stdout.replace("'", '"'))) == {
+        "numpy", "recommender", "safetensors"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1251"])
+def test_lines_are_json_in_every_encoding(make: Make, tmp_path: Path, encoding: str) -> None:
+    titles = ["Amélie", "Сталкер", "千と千尋", "🎬", "two\u2028lines", "next\x85line"]
+    contents = replace(make(users=3, items=6), titles=titles)
+    write_artefact(tmp_path / "out", contents)
+    done = run(tmp_path / "out", "fold-in", "--history", "", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode(encoding).splitlines()
+    assert sorted(json.loads(line)["title"] for line in lines) == sorted(titles)
+    readable = {"utf-8": "Amélie", "latin-1": "Amélie", "cp1251": "Сталкер", "ascii": "Am\\u00e9lie"}[
+        encoding
+    ]
+    assert readable in done.stdout.decode(encoding)
+
+
+def test_ids_with_commas_dashes_and_brackets(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = ["a,b", "[c", "-d", "a", "é"]
+    contents = replace(make(users=5, items=5), item_ids=ids, user_ids=ids)
+    write_artefact(tmp_path / "out", contents)
+    model = Recommender.load(tmp_path / "out")
+    for words, history in (
+        (["--history", "a,b"], ["a,b"]),
+        (["--history", '["a,b", "[c"]'], ["a,b", "[c"]),
+        (["--history", "[c", "--history", "a,b"], ["[c", "a,b"]),
+        (["--history=-d,a"], ["-d", "a"]),
+    ):
+        assert recommender.main(["fold-in", *words, "--folder", str(tmp_path / "out")]) == 0
+        found = [json.loads(line)["item"] for line in capsys.readouterr().out.splitlines()]
+        assert found == [one.item for one in model.fold_in(history)]
+
+
+def test_a_reader_who_leaves_early_sees_no_traceback(make: Make, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "out", make(users=3, items=5000, density=0.01))
+    command = [sys.executable, tmp_path / "out" / "recommender.py", "recommend", "--user", "u1", "-k", "5000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BARE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line(artefact: Path) -> None:
+    command = [sys.executable, artefact / "recommender.py", "recommend", "--user", "u1"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=BARE, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == b"recommender: cannot write: No space left on device\n"
