@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ FloatArray = NDArray[np.float32]
 LongArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 Ids = tuple[str, ...]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,10 +70,16 @@ class Interactions:
         """Number of items in the map, with or without interactions."""
         return len(self.item_ids)
 
+    @property
+    def offsets(self) -> LongArray:
+        """(n_users + 1,) int64: the rows of user u are `offsets[u]` to `offsets[u + 1]`."""
+        counts = np.bincount(self.user, minlength=self.n_users)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
     def select(self, rows: BoolArray | LongArray) -> "Interactions":
         """Return the chosen rows (a mask, or increasing indices) with the same maps."""
 
-        def pick(column: NDArray[np.generic] | None) -> NDArray[np.generic] | None:
+        def pick(column: NDArray[Scalar] | None) -> NDArray[Scalar] | None:
             return None if column is None else column[rows]
 
         return replace(
@@ -92,9 +101,7 @@ class Interactions:
         user, item = np.concatenate([self.user, other.user]), np.concatenate([self.item, other.item])
         order = np.lexsort((item, user))
 
-        def join(
-            one: NDArray[np.generic] | None, two: NDArray[np.generic] | None
-        ) -> NDArray[np.generic] | None:
+        def join(one: NDArray[Scalar] | None, two: NDArray[Scalar] | None) -> NDArray[Scalar] | None:
             return None if one is None or two is None else np.concatenate([one, two])[order]
 
         return replace(

@@ -1,6 +1,6 @@
 """Training: of one architecture or, with shared weights, of many."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +96,28 @@ class Trainer:
             self.optimiser.step()
         self.epochs += 1
         return total / steps
+
+    def state(self) -> dict[str, Tensor]:
+        """Return weights and Adam's moments as CPU tensors, ready to be saved."""
+        saved = {f"weights/{name}": tensor for name, tensor in self.weights.state().items()}
+        for name, tensor in self.weights.tensors.items():
+            for key, value in self.optimiser.state.get(tensor, {}).items():
+                saved[f"adam/{key}/{name}"] = value.detach().to("cpu", copy=True).contiguous()
+        return saved
+
+    def load(self, state: Mapping[str, Tensor], epochs: int) -> None:
+        """Go on from `state()` as it was after `epochs` epochs."""
+        self.weights.load({name: state[f"weights/{name}"] for name in self.weights.tensors})
+        for name, tensor in self.weights.tensors.items():
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam/{key}/{name}" in state]
+            moments = {key: state[f"adam/{key}/{name}"] for key in keys}
+            if moments:
+                # Adam keeps its step count on the CPU whatever the device of the tensor.
+                self.optimiser.state[tensor] = {
+                    key: value.clone() if key == "step" else value.to(tensor.device, copy=True)
+                    for key, value in moments.items()
+                }
+        self.epochs = epochs
 
     def _loss(self, architecture: Architecture, batch: Batch, generator: torch.Generator) -> Tensor:
         recipe, graph = self.recipe, self.data.graph

@@ -3,7 +3,6 @@
 import math
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Value = str | int | float
@@ -67,16 +66,6 @@ class Dimension(BaseModel):
     def fixed(self) -> bool:
         """Whether there is only one value."""
         return len(self.choices) == 1 or (not self.choices and self.min == self.max)
-
-    def sample(self, rng: np.random.Generator) -> Value:
-        """Draw one value uniformly (on the logarithmic scale where `log` is set)."""
-        if self.choices:
-            return self.choices[int(rng.integers(len(self.choices)))]
-        assert self.min is not None
-        assert self.max is not None
-        if self.log:
-            return float(np.exp(rng.uniform(np.log(self.min), np.log(self.max))))
-        return float(rng.uniform(self.min, self.max))
 
     def __str__(self) -> str:
         if self.choices:

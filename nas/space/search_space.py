@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna import Trial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nas.shipped import find
@@ -128,9 +129,19 @@ class SearchSpace(BaseModel):
                 chosen[name] = float(np.exp(np.log(ends).mean()) if dimension.log else ends.mean())
         return Recipe.model_validate(chosen)
 
-    def sample_recipe(self, rng: np.random.Generator) -> Recipe:
-        """Draw every recipe setting."""
-        return Recipe.model_validate({name: dimension.sample(rng) for name, dimension in self.recipe.items()})
+    def suggest_recipe(self, trial: Trial) -> Recipe:
+        """Let an Optuna trial choose every recipe setting that is free."""
+        chosen: dict[str, Value | None] = {}
+        for name, dimension in self.recipe.items():
+            if dimension.fixed:
+                chosen[name] = dimension.choices[0] if dimension.choices else dimension.min
+            elif dimension.choices:
+                chosen[name] = trial.suggest_categorical(name, dimension.choices)  # type: ignore[assignment]
+            else:
+                assert dimension.min is not None
+                assert dimension.max is not None
+                chosen[name] = trial.suggest_float(name, dimension.min, dimension.max, log=dimension.log)
+        return Recipe.model_validate(chosen)
 
     def free_recipe(self) -> dict[str, Dimension]:
         """Return the recipe settings that are not fixed."""

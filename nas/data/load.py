@@ -1,0 +1,109 @@
+"""From the `data` section of an experiment to `Interactions`: read, check, clean, index."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from nas.data.cleaning import core, distinct, keep_rated
+from nas.data.config import DataConfig
+from nas.data.index import encode
+from nas.data.interactions import Ids, IntArray, Interactions
+from nas.data.items import align, neighbour, read_items
+from nas.data.movielens_100k import ml_100k
+from nas.data.planted import PlantedConfig, planted
+from nas.data.readers import READERS, infer_format
+from nas.errors import UserError
+
+log = logging.getLogger("nas.data")
+
+
+def load(config: DataConfig, folder: Path) -> Interactions:
+    """Return the interactions that `config` describes; relative paths start at `folder`.
+
+    Of a repeated user-item pair the earliest part, then the latest timestamp, then the last row is kept. What
+    is dropped is told to the logger `nas.data`. Raises `UserError`, one line, for whatever is wrong with the
+    files or leaves fewer than two users or items.
+    """
+    if config.source == "planted":
+        return planted(config.planted or PlantedConfig())
+    files, items = _files(config, folder)
+    where = ", ".join(str(path) for path in files.values())
+    if config.k_core and len(files) > 1:
+        raise UserError(
+            f"{where}: k_core would change a split that is fixed; remove data.k_core, or give one file as data.path"
+        )
+    frame = _read(files, config)
+    if config.min_rating is not None:
+        frame = keep_rated(frame, config.min_rating, where)
+    interactions = _index(frame, config.k_core, where)
+    for count, name in ((interactions.n_users, "user"), (interactions.n_items, "item")):
+        if count < 2:
+            raise UserError(
+                f"{where}: only {count} {name} is left after cleaning; expected at least 2 {name}s"
+            )
+    log.info(
+        "%d interactions of %d users and %d items",
+        len(interactions),
+        interactions.n_users,
+        interactions.n_items,
+    )
+    if items is None:
+        return interactions
+    return replace(interactions, items=align(read_items(items, config), interactions.item_ids))
+
+
+def _files(config: DataConfig, folder: Path) -> tuple[dict[int, Path], Path | None]:
+    """Return part -> file (one file alone is part 0), and the item table if there is one."""
+    if config.source == "ml-100k":
+        ratings, items = ml_100k()
+        return {0: ratings}, items
+    named = (config.path or config.train, config.valid, config.test)
+    files = {part: folder / path.expanduser() for part, path in enumerate(named) if path is not None}
+    return files, folder / config.items.expanduser() if config.items else neighbour(files[0], config)
+
+
+def _read(files: dict[int, Path], config: DataConfig) -> pl.DataFrame:
+    frames = []
+    for part, path in files.items():
+        frame = READERS[config.format or infer_format(path)](path, config)
+        if len(files) > 1:
+            frame = frame.with_columns(part=pl.lit(part, pl.Int8))
+        frames.append(frame)
+    # A rating or timestamp that one part lacks is of no use to the whole.
+    shared = [name for name in frames[0].columns if all(name in frame.columns for frame in frames)]
+    return pl.concat([frame.select(shared) for frame in frames])
+
+
+def _index(frame: pl.DataFrame, k: int, where: str) -> Interactions:
+    user, user_ids = encode(frame["user"])
+    item, item_ids = encode(frame["item"])
+    frame = distinct(frame.with_columns(user=pl.Series(user), item=pl.Series(item)))
+    user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
+    if k:
+        keep = core(user, item, k)
+        if not keep.any():
+            raise UserError(f"{where}: nothing is left with k_core: {k}; choose a smaller one")
+        frame = frame.filter(pl.Series(keep))
+        user, user_ids = _compact(user[keep], user_ids)
+        item, item_ids = _compact(item[keep], item_ids)
+
+    def column(name: str, dtype: type[np.generic]) -> np.ndarray | None:
+        return frame[name].to_numpy().astype(dtype) if name in frame.columns else None
+
+    return Interactions(
+        user=user,
+        item=item,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        rating=column("rating", np.float32),
+        timestamp=column("timestamp", np.int64),
+        part=column("part", np.int8),
+    )
+
+
+def _compact(codes: IntArray, ids: Ids) -> tuple[IntArray, Ids]:
+    used, compacted = np.unique(codes, return_inverse=True)
+    return compacted.astype(np.int32), tuple(ids[code] for code in used)

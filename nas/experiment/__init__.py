@@ -1,0 +1,1 @@
+"""Experiments: their files, run folders, stages and reports."""

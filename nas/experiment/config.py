@@ -1,0 +1,204 @@
+"""The experiment file: which data, which split, which space, and how much work."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from nas.baselines import BASELINES
+from nas.data import DataConfig, SplitConfig
+from nas.errors import UserError
+from nas.search.objectives import direction, list_lengths
+from nas.search.samplers import SAMPLERS
+from nas.shipped import find
+from nas.space.search_space import SearchSpace
+from nas.yaml_file import parse_yaml, read_yaml, validate
+
+_SECTION = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RecipeConfig(BaseModel):
+    """How the recipe is chosen: trainings of the LightGCN preset, which is thereby tuned as a baseline, too."""
+
+    model_config = _SECTION
+
+    trials: int = Field(default=30, ge=1)
+    """Recipes that are tried, by TPE; hopeless ones are stopped early."""
+
+
+class SupernetConfig(BaseModel):
+    """How the shared weights are trained."""
+
+    model_config = _SECTION
+
+    epochs: int = Field(default=60, ge=1)
+    """Epochs; each passes over all training interactions once."""
+    random: int = Field(default=2, ge=1)
+    """Random architectures a step, besides a wide and a narrow one."""
+
+
+class SearchConfig(BaseModel):
+    """How architectures are searched."""
+
+    model_config = _SECTION
+
+    sampler: str = "nsga2"
+    """nsga2, nsga3, tpe or random."""
+    trials: int = Field(default=300, ge=1)
+    """Trials that the study holds in the end."""
+    population: int = Field(default=40, ge=2)
+    """Individuals a generation; random trials before TPE begins."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the search, the supernet, the recipe and the retraining."""
+    objectives: tuple[str, ...] = ("ndcg@20", "refresh_macs")
+    """Two or more; the first has to be a quality and decides among retrained candidates."""
+    storage: str | None = None
+    """URL of the study's database; None is `study.db` in the run folder."""
+    users: int = Field(default=4000, ge=1)
+    """Validation users that candidates of the search are judged on, at most."""
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, sampler: str) -> str:
+        if sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {sampler!r}; expected one of {sorted(SAMPLERS)}")
+        return sampler
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
+        directions = [direction(name) for name in objectives]
+        if len(set(objectives)) < max(2, len(objectives)):
+            raise ValueError("give two or more different objectives")
+        if directions[0] != "maximize" or objectives[0].startswith("coverage"):
+            raise ValueError("the first objective must be a quality of the ranking, such as ndcg@20")
+        return objectives
+
+
+class RetrainConfig(BaseModel):
+    """How the best of the front are trained from scratch."""
+
+    model_config = _SECTION
+
+    top: int = Field(default=5, ge=1)
+    """Candidates of the front, best first objective first."""
+    seeds: int = Field(default=1, ge=1)
+    """Trainings of each candidate; their mean decides."""
+    epochs: int = Field(default=300, ge=1)
+    """At most; the best epoch on validation data counts."""
+    every: int = Field(default=2, ge=1)
+    """Epochs between two looks at the validation data."""
+    looks: int = Field(default=10, ge=1)
+    """Looks without a better value before training stops."""
+
+
+class BaselinesConfig(BaseModel):
+    """What the winner is compared with, besides LightGCN."""
+
+    model_config = _SECTION
+
+    names: tuple[str, ...] = tuple(BASELINES)
+    """Names of `BASELINES`."""
+
+    @field_validator("names")
+    @classmethod
+    def _known_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in BASELINES:
+                raise ValueError(f"unknown baseline {name!r}; expected one of {sorted(BASELINES)}")
+        return names
+
+
+class Experiment(BaseModel):
+    """One experiment, everything in its place."""
+
+    model_config = _SECTION
+
+    name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Letters, digits and `._-`; the run folder is `results/NAME` unless another is given."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where there is one."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of the CPU; None leaves it to torch. The same number, the same results."""
+    data: DataConfig
+    """Where the interactions come from."""
+    split: SplitConfig = SplitConfig()
+    """How they are divided."""
+    search_space: SearchSpace
+    """The name of a shipped space, a YAML file, or the space itself."""
+    recipe: RecipeConfig = RecipeConfig()
+    """How the recipe is chosen."""
+    supernet: SupernetConfig = SupernetConfig()
+    """How the shared weights are trained."""
+    search: SearchConfig = SearchConfig()
+    """How architectures are searched."""
+    retrain: RetrainConfig = RetrainConfig()
+    """How the best are trained from scratch."""
+    baselines: BaselinesConfig = BaselinesConfig()
+    """What the winner is compared with."""
+
+    @property
+    def metric(self) -> str:
+        """The quality that decides."""
+        return self.search.objectives[0]
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """Every list length that is measured; 10 and 20 always."""
+        return tuple(sorted({10, 20} | list_lengths(list(self.search.objectives))))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the experiment as plain values that YAML holds and `parse` reads."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @classmethod
+    def load(cls, name: str | Path, overrides: tuple[str, ...] = ()) -> "Experiment":
+        """Read a YAML file or a shipped experiment's name, with `section.key=value` overrides.
+
+        Raises:
+            UserError: no such file, a key or a value that is wrong; one line says where.
+        """
+        path = find(str(name), "experiments", Path())
+        return cls.parse(read_yaml(path), str(path), path.parent, overrides)
+
+    @classmethod
+    def parse(
+        cls, value: dict[str, Any], where: str, folder: Path, overrides: tuple[str, ...] = ()
+    ) -> "Experiment":
+        """Read a decoded mapping; relative paths in it start at `folder`. Raises UserError as `load` does."""
+        for override in overrides:
+            value = _with(value, override)
+        value = dict(value)
+        if isinstance(value.get("search_space"), str):
+            space = SearchSpace.load(value["search_space"], folder)
+            value["search_space"] = space.model_dump(mode="json", exclude_none=True)
+        if isinstance(value.get("data"), dict):
+            value["data"] = _absolute(value["data"], folder)
+        return validate(cls, value, where)
+
+
+def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    paths = {key: data[key] for key in ("path", "train", "valid", "test", "items") if key in data}
+    return data | {
+        key: str((folder / Path(path).expanduser()).resolve())
+        for key, path in paths.items()
+        if isinstance(path, str) and path
+    }
+
+
+def _with(value: dict[str, Any], override: str) -> dict[str, Any]:
+    """Return a copy of `value` with `a.b=c` set; c is read as YAML."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise UserError(f"--set {override}: expected section.key=value, such as search.trials=50")
+    setting = parse_yaml(f"value: {text}", f"--set {override}")["value"]
+    changed = current = dict(value)
+    for part in parts[:-1]:
+        inner = current.get(part, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {override}: {part!r} holds a value, not keys")
+        current[part] = dict(inner)
+        current = current[part]
+    current[parts[-1]] = setting
+    return changed

@@ -1,0 +1,132 @@
+"""What every stage works with: the experiment, its data, its folder, its device."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.data import Interactions, Split, load, split
+from nas.errors import UserError
+from nas.experiment.config import Experiment
+from nas.experiment.folder import RunFolder
+from nas.model.fitting import Patience
+from nas.model.training import TrainingData
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """An experiment with its data at hand.
+
+    Attributes:
+        experiment: what is to be done.
+        folder: where it is written down.
+        interactions: all of the data.
+    """
+
+    experiment: Experiment
+    folder: RunFolder
+    interactions: Interactions
+    _split: Split
+
+    @classmethod
+    def open(cls, experiment: Experiment, path: Path) -> "Context":
+        """Load and split the data, then claim the folder: what is wrong with either is found before a file is written.
+
+        Raises:
+            UserError: bad data, a folder that holds another experiment or other data, or no such device.
+        """
+        if experiment.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device: cuda is asked for, but torch finds no GPU; expected auto or cpu")
+        if experiment.threads is not None:
+            torch.set_num_threads(experiment.threads)
+        interactions = load(experiment.data, Path())
+        parts = split(interactions, experiment.split)
+        folder = RunFolder(path)
+        if folder.started:
+            held = json.loads((path / "data.json").read_text()) if (path / "data.json").exists() else {}
+            if held.get("fingerprint", interactions.fingerprint()) != interactions.fingerprint():
+                raise UserError(
+                    f"{path}: the data changed since this run began; restore it, or give another folder with --run"
+                )
+        folder.claim(experiment)
+        context = cls(experiment, folder, interactions, parts)
+        if folder.read_json("data.json") is None:
+            folder.write_json("data.json", context._describe_data())
+        return context
+
+    def _describe_data(self) -> dict[str, Any]:
+        return {
+            "users": self.interactions.n_users,
+            "items": self.interactions.n_items,
+            "interactions": len(self.interactions),
+            "fingerprint": self.interactions.fingerprint(),
+            "train": len(self._split.train),
+            "valid": len(self._split.valid),
+            "test": len(self._split.test),
+        }
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks live."""
+        if self.experiment.device == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda")
+
+    @property
+    def data_name(self) -> str:
+        """What to call the data."""
+        data = self.experiment.data
+        return data.source or (data.path or data.train or Path("data")).name
+
+    @property
+    def train(self) -> Interactions:
+        """The training part: all that graphs and losses see until everything is chosen."""
+        return self._split.train
+
+    @property
+    def valid(self) -> Interactions:
+        """The validation part: what every choice is made on."""
+        return self._split.valid
+
+    @cached_property
+    def train_and_valid(self) -> Interactions:
+        """What the winner and the baselines are fitted on once everything is chosen."""
+        return self._split.train.union(self._split.valid)
+
+    @cached_property
+    def training(self) -> TrainingData:
+        """The training part on the device; the graph holds training edges only."""
+        return TrainingData.of(self.train, self.device)
+
+    @cached_property
+    def refitting(self) -> TrainingData:
+        """Training and validation parts on the device."""
+        return TrainingData.of(self.train_and_valid, self.device)
+
+    def read_test(self) -> Interactions:
+        """Return the test part, and write down that it was read. Only the last stage calls this."""
+        readings = self.folder.read_json("test_reads.json") or []
+        self.folder.write_json("test_reads.json", [*readings, {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}])
+        return self._split.test
+
+    @property
+    def patience(self) -> Patience:
+        """When stand-alone trainings stop."""
+        settings = self.experiment.retrain
+        return Patience(settings.epochs, settings.every, settings.looks)
+
+    def done(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what JSON file `name` holds; make and write it first, with its seconds, if it is not there."""
+        found = self.folder.read_json(name)
+        if found is None:
+            started = time.perf_counter()
+            found = make()
+            found.setdefault("seconds", time.perf_counter() - started)
+            self.folder.write_json(name, found)
+        result: dict[str, Any] = found
+        return result

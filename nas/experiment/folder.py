@@ -1,0 +1,117 @@
+"""The run folder: every file is written whole or not at all, by one process at a time."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nas.errors import UserError
+from nas.experiment.config import Experiment
+from nas.yaml_file import read_yaml
+
+_EXPERIMENT = "experiment.yaml"
+
+
+class RunFolder:
+    """Where a run keeps what it has done."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; nothing is read or made yet."""
+        self.path = path
+
+    @property
+    def started(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.path / _EXPERIMENT).is_file()
+
+    def experiment(self) -> Experiment:
+        """Return the experiment of the run that the folder holds; UserError if it holds none."""
+        if not self.started:
+            raise UserError(f"{self.path}: not a run folder (no {_EXPERIMENT}); expected one that `nas search` made")
+        path = self.path / _EXPERIMENT
+        return Experiment.parse(read_yaml(path), str(path), self.path)
+
+    def claim(self, experiment: Experiment) -> None:
+        """Make the folder this experiment's; UserError, and nothing written, if it is already something else's."""
+        wanted = experiment.resolved()
+        if self.started:
+            held = self.experiment().resolved()
+            difference = _first_difference(held, wanted)
+            if difference is not None:
+                raise UserError(
+                    f"{self.path}: holds another experiment ({difference}); give another folder with --run"
+                )
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(f"{self.path}: exists and is no run folder; give a new folder with --run")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be made ({error.strerror}); give another folder with --run") from None
+        text = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
+        self.write(_EXPERIMENT, lambda path: path.write_text(text, encoding="utf-8"))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; UserError if another one holds it. A killed process holds nothing."""
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.path}: another process is working in it; wait for it to end") from None
+            yield
+
+    def write(self, name: str, fill: Callable[[Path], object]) -> None:
+        """Let `fill` write a file (or a folder) beside `name`, then move it into place."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.draft")
+        _remove(draft)
+        try:
+            fill(draft)
+            if target.is_dir():
+                _remove(target)
+            os.replace(draft, target)
+        finally:
+            _remove(draft)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write plain values as JSON; NaN is refused, since no reader of JSON has to take it."""
+        text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+        self.write(name, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+    def read_json(self, name: str) -> Any:
+        """Return what `write_json` wrote, or None if there is no such file."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _first_difference(held: Any, wanted: Any, key: str = "") -> str | None:
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        for name in sorted({*held, *wanted}, key=str):
+            inner = f"{key}.{name}" if key else str(name)
+            if name not in held or name not in wanted:
+                return f"{inner} is set only {'there' if name in held else 'here'}"
+            found = _first_difference(held[name], wanted[name], inner)
+            if found:
+                return found
+        return None
+    return None if held == wanted else f"{key} is {_short(held)} there, {_short(wanted)} here"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."

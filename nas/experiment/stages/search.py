@@ -1,0 +1,105 @@
+"""Search the space on the supernet, every trial stored when it is finished."""
+
+import json
+from typing import Any
+
+import polars as pl
+from optuna.storages import BaseStorage
+
+from nas.experiment.context import Context
+from nas.experiment.progress import stage
+from nas.experiment.storage import open_storage, study_name
+from nas.model.evaluation import costs, evaluate, final_states, sample_users
+from nas.model.ranking import dot_scorer
+from nas.model.weights import Weights
+from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
+from nas.search.pareto import front, hypervolume_history, losses
+from nas.shipped import shipped
+from nas.space.architecture import Architecture
+from nas.space.search_space import SearchSpace
+
+
+def run_search(context: Context, weights: Weights) -> list[Candidate]:
+    """Return the finished trials, all that the experiment asks for; write trials.parquet and pareto.json."""
+    settings = context.experiment.search
+    storage: BaseStorage = open_storage(context)
+    study = open_study(storage, study_name(context, "search"), settings.objectives)
+    found = candidates(study)
+    if len(found) < settings.trials:
+        evaluator = supernet_evaluator(context, weights)
+        with stage("search", settings.trials) as steps:
+            steps.begin_at(len(found))
+            wanted = SearchSettings(
+                settings.sampler,
+                settings.trials,
+                settings.population,
+                settings.seed,
+                settings.objectives,
+                known_architectures(context.experiment.search_space),
+            )
+            for candidate in search(study, context.experiment.search_space, evaluator, wanted):
+                found.append(candidate)
+                best = max(c.values[context.experiment.metric] for c in found)
+                steps.advance(f"best {context.experiment.metric} {best:.4f}")
+    write_trials(context, found)
+    return found
+
+
+def known_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
+    """Return the presets that the space contains: a search begins with what the field already knows."""
+    names = sorted(path.stem for path in (shipped("search_spaces") / "presets").glob("*.yaml"))
+    presets = [SearchSpace.load(f"presets/{name}").decode({}) for name in names]
+    return tuple(preset for preset in presets if space.contains(preset))
+
+
+def supernet_evaluator(context: Context, weights: Weights) -> Evaluator:
+    """Return the evaluation of an architecture with shared weights on validation data, without training."""
+    experiment, data = context.experiment, context.training
+    users = sample_users(context.valid, context.train, experiment.search.users, experiment.search.seed)
+    sizes = (data.graph.n_users, data.graph.n_items, len(context.train))
+
+    def evaluator(architecture: Architecture) -> dict[str, float]:
+        states = final_states(architecture, weights, data.graph)
+        found = evaluate(dot_scorer(*states[:2]), context.train, context.valid, experiment.ks, users)
+        return found.means | costs(architecture, *sizes) | {"refresh_seconds": states[2]}
+
+    return evaluator
+
+
+def pareto(context: Context, found: list[Candidate]) -> list[Candidate]:
+    """Return the candidates on the Pareto front of the experiment's objectives, best first objective first."""
+    return front(found, context.experiment.search.objectives)
+
+
+def write_trials(context: Context, found: list[Candidate]) -> None:
+    """Write trials.parquet (a row a trial) and pareto.json (the front)."""
+    objectives = context.experiment.search.objectives
+    volume = hypervolume_history(losses(found, objectives))
+    rows = [
+        {
+            "number": c.number,
+            "id": c.architecture.id,
+            "architecture": json.dumps(c.architecture.model_dump(mode="json")),
+            "description": str(c.architecture),
+            "cached": c.cached,
+            "seconds": c.seconds,
+            "finished": c.finished,
+            "hypervolume": float(volume[n]),
+            **c.values,
+        }
+        for n, c in enumerate(found)
+    ]
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    context.folder.write("trials.parquet", table.write_parquet)
+    context.folder.write_json("pareto.json", [describe(c) for c in pareto(context, found)])
+
+
+def describe(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate as plain values."""
+    return {
+        "id": candidate.architecture.id,
+        "trial": candidate.number,
+        "architecture": candidate.architecture.model_dump(mode="json"),
+        "description": str(candidate.architecture),
+        "values": candidate.values,
+    }

@@ -1,0 +1,62 @@
+"""Train the supernet once; a checkpoint after an epoch lets an interrupted training go on exactly."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from nas.experiment.context import Context
+from nas.experiment.progress import stage
+from nas.model.supernet import supernet_weights, train_epoch
+from nas.model.training import Trainer
+from nas.model.weights import Weights
+from nas.space.recipe import Recipe
+
+_DONE = "supernet/summary.json"
+_WEIGHTS = "supernet/weights.safetensors"
+_CHECKPOINT = "supernet/checkpoint.safetensors"
+_SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+
+def train_supernet(context: Context, recipe: Recipe) -> tuple[Weights, dict[str, Any]]:
+    """Return the trained shared weights and {epochs, parameters, loss, seconds}."""
+    summary = context.done(_DONE, lambda: _train(context, recipe))
+    state = load_file(context.folder.path / _WEIGHTS, device=str(context.device))
+    return Weights(state), summary
+
+
+def _train(context: Context, recipe: Recipe) -> dict[str, Any]:
+    settings, folder = context.experiment.supernet, context.folder
+    space, seed = context.experiment.search_space, context.experiment.search.seed
+    trainer = Trainer(supernet_weights(space, context.training, recipe, seed), context.training, recipe, seed)
+    before = _resume(trainer, folder.path / _CHECKPOINT)
+    started = saved = time.monotonic()
+    loss = float("nan")
+    with stage("supernet", settings.epochs) as steps:
+        steps.begin_at(trainer.epochs)
+        while trainer.epochs < settings.epochs:
+            loss = train_epoch(trainer, space, settings.random)
+            steps.advance(f"loss {loss:.4f}")
+            if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                saved = time.monotonic()
+                seconds = before + saved - started
+                note = {"epochs": str(trainer.epochs), "seconds": str(seconds)}
+                state = trainer.state()
+                folder.write(_CHECKPOINT, lambda path, s=state, n=note: save_file(s, path, metadata=n))  # type: ignore[misc]
+    seconds = before + time.monotonic() - started
+    folder.write(_WEIGHTS, lambda path: save_file(trainer.weights.state(), path))
+    (folder.path / _CHECKPOINT).unlink(missing_ok=True)
+    parameters = sum(tensor.numel() for tensor in trainer.weights.tensors.values())
+    return {"epochs": settings.epochs, "parameters": parameters, "loss": loss, "seconds": seconds}
+
+
+def _resume(trainer: Trainer, checkpoint: Path) -> float:
+    """Load a checkpoint if there is one; return the seconds of training that it holds."""
+    if not checkpoint.exists():
+        return 0.0
+    with safe_open(checkpoint, framework="pt") as file:
+        note = file.metadata()
+    trainer.load(load_file(checkpoint), int(note["epochs"]))
+    return float(note["seconds"])

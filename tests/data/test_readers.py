@@ -1,0 +1,301 @@
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from nas.data import READERS, DataConfig
+from nas.data.readers import infer_format
+from nas.errors import UserError
+
+ROWS = {
+    "user": ["007", "7", "zoë"],
+    "item": ["a b", "1e3", "10"],
+    "rating": [4.5, 3.0, 1.0],
+    "timestamp": [881250949, 2, 1_600_000_000_123_456_789],
+}
+
+
+def as_text(separator: str, header: str = "", end: str = "\n") -> str:
+    rows = [separator.join(map(str, row)) for row in zip(*ROWS.values(), strict=True)]
+    return end.join([header, *rows] if header else rows) + end
+
+
+def parquet() -> bytes:
+    buffer = io.BytesIO()
+    pl.DataFrame(ROWS).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+FILES: dict[str, tuple[str, bytes]] = {
+    "csv": ("t.csv", as_text(",", "user,item,rating,timestamp").encode()),
+    "tsv": ("t.tsv", as_text("\t", "user\titem\trating\ttimestamp").encode()),
+    "parquet": ("t.parquet", parquet()),
+    "recbole": (
+        "t.inter",
+        as_text("\t", "user_id:token\titem_id:token\trating:float\ttimestamp:float").encode(),
+    ),
+    "adjacency": ("t.txt", "007 x\n7 1e3 10\nzoë\n7 11\n".encode()),
+    "movielens": ("u.data", as_text("\t").encode()),
+}
+
+
+def read(path: Path, format: str, content: bytes | str, **settings: object) -> pl.DataFrame:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return READERS[format](path, DataConfig(path=path, **settings))
+
+
+def test_every_reader_has_an_example_here() -> None:
+    assert set(FILES) == set(READERS)
+
+
+@pytest.mark.parametrize("format", list(READERS))
+def test_every_format_gives_the_same_columns(format: str, tmp_path: Path) -> None:
+    name, content = FILES[format]
+    found = read(tmp_path / name, format, content)
+    if format == "adjacency":
+        expected = pl.DataFrame({"user": ["007", "7", "7", "7"], "item": ["x", "1e3", "10", "11"]})
+    else:
+        expected = pl.DataFrame(ROWS)
+    assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("format", list(READERS))
+def test_every_format_reads_compressed_files(format: str, tmp_path: Path) -> None:
+    name, content = FILES[format]
+    plain = read(tmp_path / name, format, content)
+    assert_frame_equal(read(tmp_path / f"{name}.gz", format, gzip.compress(content)), plain)
+
+
+@pytest.mark.parametrize("format", [name for name in READERS if name != "parquet"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: text.rstrip(b"\n"),
+        lambda text: b"\n" + text.replace(b"\n", b"\n\n"),
+        lambda text: text.decode().encode("latin-1"),
+    ],
+    ids=["byte order mark", "CRLF", "no last line end", "blank lines", "latin-1"],
+)
+def test_text_may_be_written_otherwise(format: str, change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    name, content = FILES[format]
+    plain = read(tmp_path / name, format, content)
+    assert_frame_equal(read(tmp_path / name, format, change(content)), plain)
+
+
+@pytest.mark.parametrize("format", list(READERS))
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary file|not a whole parquet"),
+        (b"PK\x03\x04 and so on", "zip archive|not a whole parquet"),
+        ("user,item\n".encode("utf-16"), "UTF-16|not a whole parquet"),
+        (gzip.compress(b"user,item\n1,2\n" * 99)[:30], "broken gzip"),
+    ],
+    ids=["empty", "blank", "png", "zip", "utf-16", "broken gzip"],
+)
+def test_no_format_takes_what_is_no_table(format: str, content: bytes, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        read(tmp_path / FILES[format][0], format, content)
+    assert str(caught.value).startswith(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", list(READERS))
+def test_every_format_says_when_there_is_no_file(format: str, tmp_path: Path) -> None:
+    config = DataConfig(path=tmp_path)
+    with pytest.raises(UserError, match=r"x: no such file"):
+        READERS[format](tmp_path / "x", config)
+    with pytest.raises(UserError, match="is a directory"):
+        READERS[format](tmp_path, config)
+
+
+@pytest.mark.parametrize("format", list(READERS))
+def test_every_format_says_when_reading_is_forbidden(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # Not chmod: the superuser may read everything.
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UserError, match="permission denied"):
+        READERS[format](tmp_path / "x", DataConfig(path=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "content", "says"),
+    [
+        ("csv", "t.csv", "user,item,rating\n1,2,3\n,5,3\n", r"line 3: empty id in column 'user'"),
+        ("csv", "t.csv", "user,item\n1,2\n\n1,nan\n", r"line 4: empty id in column 'item'"),
+        ("csv", "t.csv", 'user,item\n1,2\n1,""\n', r"line 3: empty id in column 'item'"),
+        ("csv", "t.csv", "user,item\n1,2\n1, \n", r"line 3: empty id in column 'item'"),
+        ("csv", "t.csv", "user,item\n1,2\n1\n", r"line 3: empty id in column 'item'"),
+        ("csv", "t.csv", 'user,item,title\n1,2,"a\nb"\n,2,c\n', r"line 4: empty id in column 'user'"),
+        ("csv", "t.csv", "user,item,rating\n1,2,3\n1,3,good\n", r"line 3: rating is 'good'; expected a finite"),
+        ("csv", "t.csv", "user,item,rating\n1,2,3\n1,3,\n", r"line 3: rating is empty"),
+        ("csv", "t.csv", "user,item,rating\n1,2,NaN\n", r"line 2: rating is 'NaN'"),
+        ("csv", "t.csv", "user,item,rating\n1,2,-inf\n", r"line 2: rating is '-inf'"),
+        ("csv", "t.csv", "user,item,rating\n1,2,1e999\n", r"line 2: rating is '1e999'"),
+        ("csv", "t.csv", "user,item,timestamp\n1,2,2\n1,3,2020-01-01\n", r"line 3: timestamp is '2020-01-01'"),
+        ("csv", "t.csv", "user,item,timestamp\n1,2,inf\n", r"line 2: timestamp is 'inf'"),
+        ("csv", "t.csv", "user,item,timestamp\n1,2,1e30\n", r"line 2: timestamp is '1e30'"),
+        ("csv", "t.csv", "user,item,rating\n", r"no rows below the header"),
+        ("csv", "t.csv", "user,item,rating", r"no rows below the header"),
+        ("csv", "t.csv", "user,item\n1,2\n1,2,3\n", r"line 3: 3 fields where 2 are expected; quote"),
+        ("csv", "t.csv", 'user,item\n1,"2\n1,3\n', r"t.csv.*quote"),
+        ("csv", "t.csv", "users,item\n1,2\n", r"no column 'user'; the columns are users, item; did you mean 'users'"),
+        ("csv", "t.csv", "who,what\n1,2\n", r"no column 'user'; the columns are who, what; set data.user"),
+        ("csv", "t.csv", "user;item\n1;2\n", r"separated by ';': .*data.delimiter: \";\""),
+        ("csv", "t.csv", "user\titem\n1\t2\n", r"separated by '\\t': set data.format: tsv"),
+        ("csv", "t.csv", "user::item\n1::2\n", r"separated by '::': set data.format: movielens"),
+        ("tsv", "t.tsv", "user,item\n1,2\n", r"separated by ',': set data.format: csv"),
+        ("csv", "t.csv", "user,item, item\n1,2,3\n", r"line 1: two columns are named 'item'"),
+        ("csv", "t.csv", "user,item,rating\n1,2,1e39\n", r"line 2: rating is '1e39'"),
+        ("recbole", "t.inter", "user_id:token\titem_id:token\titem_id:float\n1\t2\t3\n", r"two columns are named 'item_id'"),
+        ("csv", "t.csv", "user\n1\n", r"no column 'item'"),
+        ("recbole", "t.inter", "user_id:token,item_id:token\n1,2\n", r"line 1: no '\\t' in the header.*','"),
+        ("recbole", "t.inter", "uid:token\titem_id:token\n1\t2\n", r"no column 'user_id'; the columns are uid, item_id"),
+        ("recbole", "t.inter", "user_id:token\titem_id:token\n1\t\n", r"line 2: empty id in column 'item_id'"),
+        ("movielens", "u.data", "1,2,3,4\n", r"line 1: 1 field.*separated by ','.*set data.format"),
+        ("movielens", "u.data", "1\t2\t3\n", r"line 1: 3 field.*where 4 are expected"),
+        ("movielens", "u.data", "1\t2\t3\t4\n1\t2\n", r"line 2: rating is empty"),
+        ("movielens", "u.data", "1\t2\t3\t4\n1\t2\t3\t4\t5\n", r"line 2: 5 fields where 4"),
+        ("movielens", "ratings.dat", "1,2,3,4\n", r"line 1: .*separated by ','"),
+        ("movielens", "ratings.dat", "1::2::3::4\n1::2::x::4\n", r"line 2: rating is 'x'"),
+        ("movielens", "ratings.dat", "1::2::3::4\n1\t2\t3\t4\n", r"line 2: a tab"),
+        ("movielens", "ratings.csv", "userId;movieId\n1;2\n", r"no ',' in the header.*';'"),
+        ("adjacency", "t.txt", "0 1 2\n 3 4\n", r"line 2: starts with a space, so its user is missing"),
+        ("adjacency", "t.txt", "0 1 2\n1\t3\t4\n", r"line 2: not separated by spaces; .*set data.format: tsv"),
+        ("adjacency", "t.txt", "0,1,2\n", r"line 1: not separated by spaces; .*csv"),
+        ("adjacency", "t.txt", "0 1\n0 2 nan\n", r"line 2: empty id in column 'item'"),
+        ("adjacency", "t.txt", "0\n1\n", r"no line has an item"),
+    ],
+)  # fmt: skip
+def test_bad_text_is_told_with_its_line(
+    format: str, name: str, content: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        read(tmp_path / name, format, content)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_column_that_was_set_is_an_error_and_a_usual_one_is_not(tmp_path: Path) -> None:
+    assert read(tmp_path / "t.csv", "csv", "user,item\n1,2\n").columns == ["user", "item"]
+    with pytest.raises(UserError, match=r"no column 'stars'.*set data.rating"):
+        read(tmp_path / "t.csv", "csv", "user,item\n1,2\n", rating="stars")
+
+
+def test_columns_are_found_by_the_names_that_are_set(tmp_path: Path) -> None:
+    found = read(
+        tmp_path / "t.csv", "csv", "n; who;what;when\n9;1;2;33.9\n",
+        user="who", item="what", timestamp="when", delimiter=";",
+    )  # fmt: skip
+    assert found.to_dicts() == [{"user": "1", "item": "2", "timestamp": 33}]
+
+
+def test_recbole_takes_columns_of_other_names(tmp_path: Path) -> None:
+    content = "session:token\titem_id:token\n1\t2\n"
+    assert read(tmp_path / "t.inter", "recbole", content, user="session").rows() == [("1", "2")]
+
+
+def test_recbole_knows_no_quotes(tmp_path: Path) -> None:
+    content = 'user_id:token\titem_id:token\n"1\t2\n3\t"4"\n'
+    assert read(tmp_path / "t.inter", "recbole", content).rows() == [('"1', "2"), ("3", '"4"')]
+
+
+def test_movielens_csv_has_its_own_column_names(tmp_path: Path) -> None:
+    content = "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"
+    found = read(tmp_path / "ratings.csv", "movielens", content)
+    assert found.rows() == [("1", "31", 2.5, 1260759144)]
+
+
+def test_ratings_dat_is_separated_by_two_colons(tmp_path: Path) -> None:
+    found = read(tmp_path / "ratings.dat", "movielens", "1::1193::5::978300760\n2::a b::4::3\n")
+    assert found.rows() == [("1", "1193", 5.0, 978300760), ("2", "a b", 4.0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pl.Series([7, 10]), ["7", "10"]),
+        (pl.Series([7.0, 10.0]), ["7", "10"]),
+        (pl.Series([7.5, 10.0]), ["7.5", "10.0"]),
+        (pl.Series(["007", "x"]), ["007", "x"]),
+        (pl.Series(["b", "a"], dtype=pl.Categorical), ["b", "a"]),
+    ],
+    ids=["integers", "whole floats", "floats", "text", "categories"],
+)
+def test_parquet_ids_are_text_as_written(values: pl.Series, expected: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"user": values, "item": ["i", "j"]}).write_parquet(path)
+    assert READERS["parquet"](path, DataConfig(path=path))["user"].to_list() == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ({"user": [1.0, float("nan")]}, "row 2: empty id in column 'user'"),
+        ({"user": [None, 1]}, "row 1: empty id in column 'user'"),
+        ({"user": [[1], [2]]}, r"column 'user' holds List\(Int64\)"),
+        ({"user": [True, False]}, "column 'user' holds Boolean"),
+        ({"rating": [1.0, float("inf")]}, "row 2: rating is inf"),
+        ({"rating": [1.0, None]}, "row 2: rating is empty"),
+        ({"rating": [[1.0], []]}, r"column 'rating' holds List\(Float64\); expected numbers"),
+    ],
+)
+def test_bad_parquet_columns_are_told(column: dict[str, list[object]], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"user": [1, 2], "item": [3, 4]} | column).write_parquet(path)
+    with pytest.raises(UserError, match=says):
+        READERS["parquet"](path, DataConfig(path=path))
+
+
+@pytest.mark.parametrize("length", [3, 20, -1])
+def test_a_truncated_parquet_file_is_told(length: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a whole parquet file") as caught:
+        read(tmp_path / "t.parquet", "parquet", parquet()[:length])
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_dates_become_numbers_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    times = pl.Series(["2020-01-02", "2020-01-01"]).str.to_datetime()
+    pl.DataFrame({"user": [1, 2], "item": [3, 4], "timestamp": times}).write_parquet(path)
+    late, early = READERS["parquet"](path, DataConfig(path=path))["timestamp"]
+    assert late - early == 24 * 60 * 60 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("u.data", "movielens"),
+        ("u1.base", "movielens"),
+        ("ua.test", "movielens"),
+        ("ratings.dat", "movielens"),
+        ("ratings.csv", "movielens"),
+        ("Ratings.CSV.gz", "movielens"),
+        ("my-ratings.csv", "csv"),
+        ("x.tsv", "tsv"),
+        ("x.parquet", "parquet"),
+        ("ml-100k.inter", "recbole"),
+    ],
+)
+def test_names_tell_formats(name: str, format: str) -> None:
+    assert infer_format(Path(name)) == format
+
+
+@pytest.mark.parametrize("name", ["train.txt", "events", "x.json"])
+def test_a_name_that_tells_nothing_is_asked_about(name: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"{name}: the name does not tell the format; set data.format.*'adjacency'"
+    ):
+        infer_format(Path(name))
