@@ -1,0 +1,193 @@
+"""The command line: one thin function a command over the Python API.
+
+Exit codes: 0 done; 1 the run failed; 2 the input is wrong (one line says where); 130 interrupted, resumable.
+"""
+
+import errno
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nas.errors import UserError
+from nas.experiment.run import Run, search
+from nas.model.ranking import DivergedError
+from nas.randomness import stream
+from nas.space.picture import picture
+from nas.space.search_space import SearchSpace
+
+app = typer.Typer(
+    help="Search graph neural network architectures for recommenders, and export what was found.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+spaces = typer.Typer(help="Search spaces.", no_args_is_help=True)
+app.add_typer(spaces, name="spaces")
+
+Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable result on standard output.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+@app.command("search")
+def search_command(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(metavar="[EXPERIMENT.yaml]", help="A file or a shipped name; MovieLens 100K by default."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as search.trials=50.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The run folder; results/NAME by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run an experiment from data to recommender; run it again, and it goes on where it stopped."""
+    done = search(experiment, run, tuple(overrides or ()))
+    if as_json:
+        _print_json(done.summary)
+    else:
+        _print_summary(done)
+
+
+@app.command("report")
+def report_command(run: RunPath, as_json: Json = False) -> None:
+    """Write report.html anew."""
+    path = Run(run).report()
+    _print_json({"report": str(path)}) if as_json else print(path)
+
+
+@app.command("retrain")
+def retrain_command(
+    run: RunPath,
+    architecture: Annotated[str, typer.Option(metavar="ID", help="The id of an architecture of the search.")],
+    as_json: Json = False,
+) -> None:
+    """Train one architecture of the search from scratch."""
+    result = Run(run).retrain(architecture)
+    if as_json:
+        _print_json(result)
+    else:
+        quality = ", ".join(f"{k} {v:.4f}" for k, v in result["validation"].items() if k.startswith(("ndcg", "recall")))
+        print(f"{result['id']}: {result['description']}\nvalidation: {quality}; {result['epochs']} epochs")
+
+
+@app.command("export")
+def export_command(
+    run: RunPath,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write the artefact.")],
+    architecture: Annotated[
+        str | None, typer.Option(metavar="ID", help="A retrained architecture; the winner by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a retrained architecture as a recommender that runs by itself."""
+    folder = Run(run).export(out, architecture)
+    _print_json({"folder": str(folder)}) if as_json else print(folder)
+
+
+@spaces.command("check")
+def check_command(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file or a shipped name, such as graph.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Check a search space; print its size, its dimensions and a sample."""
+    space = SearchSpace.load(file)
+    sample = space.sample(stream(seed, "sample"))
+    if as_json:
+        _print_json(
+            {
+                "name": space.name,
+                "size": space.size(),
+                "genes": {name: list(choices) for name, choices in space.genes().items()},
+                "recipe": {name: str(dimension) for name, dimension in space.recipe.items()},
+                "sample": sample.model_dump(mode="json"),
+            }
+        )
+        return
+    print(f"{space.name}: {space.size():,} architectures. {space.description}")
+    table = Table("dimension", "choices", title="Architecture", title_justify="left")
+    for name, choices in space.genes().items():
+        table.add_row(name, " ".join(map(str, choices)))
+    recipe = Table("setting", "choices", title="Recipe, chosen before the search", title_justify="left")
+    for name, dimension in space.recipe.items():
+        recipe.add_row(name, str(dimension))
+    console = Console()
+    console.print(table)
+    if space.recipe:
+        console.print(recipe)
+    print(f"\nA sample ({sample.id}):\n{picture(sample)}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _print_summary(run: Run) -> None:
+    summary = run.summary
+    winner, metric = summary["winner"], run.experiment.metric
+    shown = [metric, "recall@20" if metric != "recall@20" else "ndcg@20"]
+    table = Table("model", *shown, f"winner's lead in {metric} [95 %]", title="Test data, full ranking")
+    table.add_row("[bold]winner", *(f"{winner['test'][name]:.4f}" for name in shown), "")
+    for row in sorted(summary["baselines"], key=lambda row: -row["test"].get(metric, 0.0)):
+        if "skipped" in row:
+            table.add_row(row["name"], "-", "-", f"skipped: {row['skipped']}")
+            continue
+        low, mean, high = row["difference"][metric]
+        lead = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+        table.add_row(row["name"], *(f"{row['test'][name]:.4f}" for name in shown), lead)
+    console = Console(soft_wrap=True)
+    print(f"winner {winner['id']}: {winner['description']}")
+    found = summary["search"]
+    print(
+        f"{found['trials']} trials, {found['unique_architectures']} architectures of {found['space_size']:,}, "
+        f"{summary['seconds_total']:.0f} s in all"
+    )
+    console.print(table)
+    print(f"report    {run.path / 'report.html'}")
+    print(f"artefact  {run.path / 'recommender'}")
+    user = "ID"
+    print(f"try       python {run.path / 'recommender' / 'recommender.py'} recommend --user {user} -k 10")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def main() -> None:
+    """Run the command line and exit with the code that design and README promise."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("nas").setLevel(logging.INFO)
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        _fail(_one_line(error), 2)
+    except KeyboardInterrupt:
+        code = 130
+    except DivergedError as error:
+        _fail(_one_line(error), 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        _fail(f"{error.filename or 'run folder'}: {error.strerror}; what is finished is kept, run again to go on", 1)
+    except Exception as error:
+        # Typer's own complaints about the command line: a misspelt option, a missing argument.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _fail(f"{_one_line(ValueError(message()))} Try `nas --help`.", 2)
+    if code == 130:
+        _fail("interrupted; run the same command again to go on", 130)
+    sys.exit(code or 0)
+
+
+def _fail(line: str, code: int) -> None:
+    print(f"nas: {line}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,36 @@
+"""An architecture drawn with characters, for a terminal."""
+
+from nas.space.architecture import Architecture
+
+_WIDTH = 46
+
+
+def picture(architecture: Architecture) -> str:
+    """Return a drawing of one box a stage, from embeddings down to the score; lines of at most 60 characters."""
+    branch = architecture.graph
+    rows = [f"user and item embeddings, {branch.hidden_size} columns"]
+    for n, layer in enumerate(branch.layers):
+        text = f"{n + 1}  {layer}"
+        if branch.activated(n) and branch.activation != "none":
+            text += f", {branch.activation}"
+        if branch.skip == "residual":
+            text += ", + its input"
+        elif branch.skip == "initial":
+            text += ", + 0.1 of the embeddings"
+        elif branch.skip == "dense":
+            text += ", of the mean so far"
+        rows.append(text)
+    if branch.layers:
+        readout = {
+            "last": "readout: last layer",
+            "mean": "readout: mean of all states",
+            "learned": "readout: learned sum of all states",
+            "concat": f"readout: all states, {branch.final_size} columns",
+        }
+        rows.append(readout[branch.readout])
+    rows.append(f"score: {'dot product' if branch.score == 'dot' else 'cosine'}")
+    width = max(_WIDTH, *(len(row) + 2 for row in rows))
+    top, bottom = "┌" + "─" * width + "┐", "└" + "─" * width + "┘"
+    arrow = " " * (width // 2 + 1) + "▼"
+    boxes = [f"{top}\n│ {row:<{width - 1}}│\n{bottom}" for row in rows]
+    return f"\n{arrow}\n".join(boxes)
