@@ -14,6 +14,7 @@ from nas.data import Interactions, Split, load, split
 from nas.errors import UserError
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
+from nas.experiment.storage import open_storage
 from nas.model.fitting import Patience
 from nas.model.training import TrainingData
 
@@ -53,6 +54,8 @@ class Context:
                 raise UserError(
                     f"{path}: the data changed since this run began; restore it, or give another folder with --run"
                 )
+        if experiment.search.storage is not None:
+            open_storage(experiment, path)
         folder.claim(experiment)
         context = cls(experiment, folder, interactions, parts)
         if folder.read_json("data.json") is None:

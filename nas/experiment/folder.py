@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +76,7 @@ class RunFolder:
             fill(draft)
             if target.is_dir():
                 _remove(target)
-            os.replace(draft, target)
+            draft.replace(target)
         finally:
             _remove(draft)
 

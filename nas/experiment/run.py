@@ -47,7 +47,8 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """What `summary.json` holds; UserError if the run has not come to its end."""
-        return self._finished("summary.json")
+        found: dict[str, Any] = self._finished("summary.json")
+        return found
 
     @property
     def pareto(self) -> list[dict[str, Any]]:

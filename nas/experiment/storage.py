@@ -1,29 +1,35 @@
 """The database of a run's Optuna studies."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 
 from nas.errors import UserError
-from nas.experiment.context import Context
+from nas.experiment.config import Experiment
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_storage(context: Context) -> BaseStorage:
+def open_storage(experiment: Experiment, run: Path) -> BaseStorage:
     """Return `search.storage`, or `study.db` in the run folder; UserError if the database cannot be opened."""
-    url = context.experiment.search.storage
+    url = experiment.search.storage
     if url is None:
-        return RDBStorage(f"sqlite:///{context.folder.path.resolve() / 'study.db'}")
+        return RDBStorage(f"sqlite:///{run.resolve() / 'study.db'}")
     try:
         return RDBStorage(url)
-    except Exception as error:  # noqa: BLE001  # every driver has exceptions of its own
+    except Exception as error:  # every driver raises exceptions of its own
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"search.storage: {url!r} cannot be opened ({reason}); expected a database URL such as sqlite:///study.db"
         ) from None
 
 
-def study_name(context: Context, kind: str) -> str:
-    """Name a study: plain in the run's own database, with the run's name in a shared one."""
-    return kind if context.experiment.search.storage is None else f"{context.experiment.name}-{kind}"
-
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+def study_name(experiment: Experiment, kind: str) -> str:
+    """Name a study: plain in the run's own database; in a shared one, by the experiment with all its settings."""
+    if experiment.search.storage is None:
+        return kind
+    settings = json.dumps(experiment.resolved(), sort_keys=True)
+    return f"{experiment.name}-{kind}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"

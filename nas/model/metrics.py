@@ -32,17 +32,17 @@ def hits(ranked: NDArray[np.int32], users: NDArray[np.int64], held_out: Interact
 
 def recall(hit: Bools, relevant: NDArray[np.int64]) -> Floats:
     """Share of the user's held-out items that are in the list; (n, k), (n,) -> (n,)."""
-    return hit.sum(1) / relevant
+    return np.asarray(hit.sum(1) / relevant)
 
 
 def precision(hit: Bools, _relevant: NDArray[np.int64]) -> Floats:
     """Share of the list's k places that hold a held-out item."""
-    return hit.mean(1)
+    return np.asarray(hit.mean(1))
 
 
 def hit_rate(hit: Bools, _relevant: NDArray[np.int64]) -> Floats:
     """1 where the list has any held-out item."""
-    return hit.any(1).astype(np.float64)
+    return np.asarray(hit.any(1), dtype=np.float64)
 
 
 def reciprocal_rank(hit: Bools, _relevant: NDArray[np.int64]) -> Floats:

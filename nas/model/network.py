@@ -77,4 +77,5 @@ def _readout(branch: GraphBranch, states: list[Tensor], tensor: Callable[[str], 
     stacked = torch.stack(states)
     if branch.readout == "mean":
         return stacked.mean(0)
-    return torch.tensordot(tensor("readout") / len(states), stacked, dims=1)
+    weighted: Tensor = torch.tensordot(tensor("readout") / len(states), stacked, dims=1)
+    return weighted

@@ -1,11 +1,13 @@
 """The search: ask for an architecture, evaluate it, tell; every finished trial is stored at once."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers._ga import BaseGASampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -13,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from nas.graph.aggregators import AGGREGATORS
 from nas.randomness import seed_of, stream
 from nas.search.objectives import direction
-from nas.search.samplers import SAMPLERS
+from nas.search.samplers import SAMPLERS, make_sampler
 from nas.space.architecture import Architecture
 from nas.space.dimension import Value
 from nas.space.search_space import SearchSpace
@@ -92,7 +94,9 @@ def open_study(storage: BaseStorage, name: str, objectives: Sequence[str]) -> op
         sampler=optuna.samplers.RandomSampler(),
     )
     if study.metric_names is None:
-        study.set_metric_names(list(objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(objectives))
     return study
 
 
@@ -141,16 +145,16 @@ def _propose(
     number: int,
     known: dict[Architecture, dict[str, float]],
 ) -> tuple[Trial, Architecture]:
-    strategy = SAMPLERS[settings.sampler]
+    conditional = SAMPLERS[settings.sampler].conditional
 
     def ask(attempt: int) -> tuple[Trial, Architecture]:
-        seed = seed_of(settings.seed, f"trial/{number}/{attempt}") % 2**32
-        memory.sampler = strategy.make(seed, settings.population)
+        seed = seed_of(settings.seed, f"trial/{number}/{attempt}")
+        memory.sampler = make_sampler(settings.sampler, seed, settings.population)
         trial = memory.ask()
         if isinstance(memory.sampler, BaseGASampler):
             # Optuna gives no generation to an enqueued trial; without one it could not become a parent.
             memory.sampler.get_trial_generation(memory, memory.get_trials(deepcopy=False)[trial.number])
-        return trial, space.decode(_suggest(trial, space, strategy.conditional))
+        return trial, space.decode(_suggest(trial, space, conditional))
 
     def enqueue(architecture: Architecture) -> None:
         genome: dict[str, Any] = space.encode(architecture)
@@ -177,8 +181,8 @@ def _choose_parents(memory: optuna.Study, settings: SearchSettings, number: int)
     # Optuna chooses a generation's parents at its first trial and stores them with the study; a resumed search has
     # to choose the same ones at any trial, so each choice has a seed of its own and is made beforehand, in order.
     for generation in range(1, number // settings.population + 1):
-        seed = seed_of(settings.seed, f"generation/{generation}") % 2**32
-        sampler = SAMPLERS[settings.sampler].make(seed, settings.population)
+        seed = seed_of(settings.seed, f"generation/{generation}")
+        sampler = make_sampler(settings.sampler, seed, settings.population)
         if isinstance(sampler, BaseGASampler):
             sampler.get_parent_population(memory, generation)
 

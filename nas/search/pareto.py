@@ -16,7 +16,7 @@ def losses(candidates: Sequence[Candidate], objectives: Sequence[str]) -> Floats
     """Return (n, m) values of the objectives, each turned so that less is better."""
     signs = np.array([-1.0 if direction(name) == "maximize" else 1.0 for name in objectives])
     values = [[candidate.values[name] for name in objectives] for candidate in candidates]
-    return np.array(values, dtype=np.float64).reshape(-1, len(objectives)) * signs
+    return np.asarray(np.array(values, dtype=np.float64).reshape(-1, len(objectives)) * signs)
 
 
 def front_mask(values: Floats) -> NDArray[np.bool_]:

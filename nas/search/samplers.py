@@ -4,9 +4,11 @@ Each call makes a fresh sampler from a seed. A search makes one a trial, seeded 
 that a search which resumes goes on exactly as it would have: Optuna does not store a sampler's random state.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
 
@@ -36,3 +38,11 @@ SAMPLERS: dict[str, Strategy] = {
     "tpe": Strategy(_tpe, conditional=True),
     "random": Strategy(lambda seed, _population: RandomSampler(seed=seed), conditional=True),
 }
+
+
+def make_sampler(name: str, seed: int, population: int) -> BaseSampler:
+    """Return a fresh sampler; `seed` is cut to the 32 bits that Optuna takes."""
+    with warnings.catch_warnings():
+        # NSGA-III and TPE's `group` are called experimental; the version of Optuna is pinned, the behaviour tested.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return SAMPLERS[name].make(seed % 2**32, population)

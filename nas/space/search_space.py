@@ -136,7 +136,7 @@ class SearchSpace(BaseModel):
             if dimension.fixed:
                 chosen[name] = dimension.choices[0] if dimension.choices else dimension.min
             elif dimension.choices:
-                chosen[name] = trial.suggest_categorical(name, dimension.choices)  # type: ignore[assignment]
+                chosen[name] = trial.suggest_categorical(name, dimension.choices)
             else:
                 assert dimension.min is not None
                 assert dimension.max is not None

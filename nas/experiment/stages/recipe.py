@@ -35,17 +35,17 @@ def _choose(context: Context) -> dict[str, Any]:
     experiment = context.experiment
     space, settings = experiment.search_space, experiment.recipe
     study = optuna.create_study(
-        storage=open_storage(context),
-        study_name=study_name(context, "recipe"),
+        storage=open_storage(context.experiment, context.folder.path),
+        study_name=study_name(context.experiment, "recipe"),
         direction="maximize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_WARM_UP, n_warmup_steps=10),
     )
     trials = settings.trials if space.free_recipe() else 1
     with stage("recipe", trials) as steps:
-        number = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
-        steps.begin_at(number)
-        for number in range(number, trials):
+        finished = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
+        steps.begin_at(finished)
+        for number in range(finished, trials):
             seed = seed_of(experiment.search.seed, f"recipe/{number}") % 2**32
             study.sampler = optuna.samplers.TPESampler(
                 seed=seed, n_startup_trials=_WARM_UP, multivariate=True, constant_liar=False

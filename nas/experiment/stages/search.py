@@ -22,8 +22,8 @@ from nas.space.search_space import SearchSpace
 def run_search(context: Context, weights: Weights) -> list[Candidate]:
     """Return the finished trials, all that the experiment asks for; write trials.parquet and pareto.json."""
     settings = context.experiment.search
-    storage: BaseStorage = open_storage(context)
-    study = open_study(storage, study_name(context, "search"), settings.objectives)
+    storage: BaseStorage = open_storage(context.experiment, context.folder.path)
+    study = open_study(storage, study_name(context.experiment, "search"), settings.objectives)
     found = candidates(study)
     if len(found) < settings.trials:
         evaluator = supernet_evaluator(context, weights)

@@ -1,0 +1,189 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import polars as pl
+import pytest
+import yaml
+from conftest import TINY
+
+import nas
+from nas.errors import UserError
+
+CONTRACT = [
+    "data.users", "data.items", "data.interactions", "data.fingerprint",
+    "search.sampler", "search.trials", "search.unique_architectures", "search.seconds",
+    "supernet.seconds", "supernet.epochs", "retrain.candidates", "retrain.seconds",
+    "winner.architecture", "winner.validation", "winner.test", "winner.parameters", "winner.refresh_macs",
+    "winner.artefact_bytes", "baselines", "fidelity", "seconds_total",
+]  # fmt: skip
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    table = pl.read_parquet(folder / "trials.parquet")
+    changing = {"seconds", "finished", "refresh_seconds"}
+    return table.select([name for name in table.columns if name not in changing]).to_dicts()
+
+
+def at(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        value = value[part]
+    return value
+
+
+def test_a_run_keeps_its_contract(finished: nas.Run) -> None:
+    names = {path.name for path in finished.path.iterdir()}
+    assert names >= {
+        "experiment.yaml", "environment.json", "study.db", "supernet", "trials.parquet", "pareto.json",
+        "retrained", "recommender", "report.html", "summary.json",
+    }  # fmt: skip
+    summary = json.loads((finished.path / "summary.json").read_text())
+    for path in CONTRACT:
+        at(summary, path)
+    assert {"recall@20", "ndcg@20"} <= summary["winner"]["test"].keys()
+    assert [row["name"] for row in summary["baselines"]] == ["lightgcn", "popularity", "itemknn", "ease"]
+    for row in summary["baselines"]:
+        low, mean, high = row["difference"]["ndcg@20"]
+        assert low <= mean <= high
+        assert mean == pytest.approx(summary["winner"]["test"]["ndcg@20"] - row["test"]["ndcg@20"])
+    assert summary["search"]["trials"] == 24
+    assert len(trials(finished.path)) == 24
+    size = sum(path.stat().st_size for path in (finished.path / "recommender").iterdir())
+    assert summary["winner"]["artefact_bytes"] == size
+
+
+def test_the_study_is_an_ordinary_optuna_study(finished: nas.Run) -> None:
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{finished.path / 'study.db'}")
+    assert len(study.trials) == 24
+    assert study.metric_names == ["ndcg@20", "refresh_macs"]
+    best = {tuple(trial.values) for trial in study.best_trials}
+    assert best == {(c["values"]["ndcg@20"], c["values"]["refresh_macs"]) for c in finished.pareto}
+
+
+def test_test_data_is_read_once(finished: nas.Run) -> None:
+    assert len(json.loads((finished.path / "test_reads.json").read_text())) == 1
+
+
+def test_the_winner_is_the_best_retrained_on_validation(finished: nas.Run) -> None:
+    results = [json.loads(path.read_text()) for path in finished.path.glob("retrained/*/result.json")]
+    assert len(results) == 2
+    best = max(results, key=lambda result: result["validation"]["ndcg@20"])
+    assert finished.summary["winner"]["id"] == best["id"]
+
+
+def test_the_artefact_recommends_what_the_network_ranks(finished: nas.Run) -> None:
+    recommender = nas.Recommender.load(finished.path / "recommender")
+    listed = recommender.recommend("user-3", k=5)
+    assert len({one.item for one in listed}) == 5
+    assert listed[0].title is not None
+    assert [one.score for one in listed] == sorted((one.score for one in listed), reverse=True)
+
+
+def test_a_finished_run_is_left_alone(finished: nas.Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*") if path.is_file()}
+    before.pop(finished.path / ".lock")
+    again = nas.search(TINY, finished.path)
+    assert again.summary == finished.summary
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert after == before
+    assert nas.search(run=finished.path).summary == finished.summary
+
+
+def test_same_seed_same_run_other_seed_other_trials(finished: nas.Run, tmp_path: Path) -> None:
+    same = nas.search(TINY, tmp_path / "same")
+    assert trials(same.path) == trials(finished.path)
+    for key in ("id", "validation", "test"):
+        assert same.summary["winner"][key] == finished.summary["winner"][key]
+    assert [row["test"] for row in same.summary["baselines"]] == [row["test"] for row in finished.summary["baselines"]]
+    ids = [row["id"] for row in trials(finished.path)]
+    for override in ("search.seed=1", "search.sampler=random"):
+        other = nas.search(TINY, tmp_path / override, (override,))
+        assert [row["id"] for row in trials(other.path)] != ids
+
+
+def test_another_experiment_is_refused_and_nothing_lost(finished: nas.Run) -> None:
+    before = (finished.path / "experiment.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"search\.trials is 24 there, 25 here"):
+        nas.search(TINY, finished.path, ("search.trials=25",))
+    assert (finished.path / "experiment.yaml").read_bytes() == before
+
+
+def test_changed_data_is_refused(tmp_path: Path) -> None:
+    csv = tmp_path / "events.csv"
+    csv.write_text("user,item\n" + "".join(f"{u},{(u + n) % 11}\n" for u in range(20) for n in range(8)))
+    experiment = TINY | {"data": {"path": str(csv)}, "search": {"trials": 4, "population": 4}}
+    run = nas.search(experiment, tmp_path / "run")
+    (run.path / "summary.json").unlink()
+    csv.write_text(csv.read_text() + "0,10\n")
+    with pytest.raises(UserError, match="the data changed"):
+        nas.search(experiment, tmp_path / "run")
+
+
+def test_retrain_and_export_another_architecture(finished: nas.Run, tmp_path: Path) -> None:
+    known = {path.name for path in (finished.path / "retrained").iterdir()}
+    other = next(row["id"] for row in trials(finished.path) if row["id"] not in known)
+    with pytest.raises(UserError, match=f"nas retrain .* --architecture {other}"):
+        finished.export(tmp_path / "out", other)
+    assert finished.retrain(other)["id"] == other
+    manifest = json.loads((finished.export(tmp_path / "out", other) / "manifest.json").read_text())
+    assert manifest["architecture"]["id"] == other
+    assert "test" not in manifest["metrics"], "test data judges the winner only"
+    with pytest.raises(UserError, match="no trial"):
+        finished.retrain("0000000000")
+
+
+def test_an_export_is_reproducible(finished: nas.Run, tmp_path: Path) -> None:
+    finished.export(tmp_path / "again")
+    for path in (finished.path / "recommender").iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_two_processes_do_not_share_a_folder(finished: nas.Run) -> None:
+    with finished.folder.locked(), pytest.raises(UserError, match="another process"):
+        nas.search(TINY, finished.path)
+
+
+@pytest.mark.timeout(280)
+def test_killed_six_times_it_ends_with_all_trials(finished: nas.Run, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", "from nas.cli import main; main()", "search", "tiny.yaml", "--run", str(run)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    moments = random.Random(7)
+    kills = 0
+    while kills < 6:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        # Random moments of the work, not of Python's imports: the clock starts with the first progress.
+        process.stderr.readline()
+        time.sleep(moments.uniform(0.0, 0.7))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        if (run / "summary.json").exists():
+            break
+    assert kills >= 3, "the run ended before it could be killed often enough to mean anything"
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert trials(run) == trials(finished.path)
+    assert nas.Run(run).summary["winner"]["test"] == finished.summary["winner"]["test"]
+
+
+def test_ctrl_c_is_resumable(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    command = [sys.executable, "-c", "from nas.cli import main; main()", "search", "tiny.yaml", "--run", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "run the same command again" in err
