@@ -6,11 +6,13 @@ Exit codes: 0 done; 1 the run failed; 2 the input is wrong (one line says where)
 import errno
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from rich.table import Table
 
@@ -153,7 +155,7 @@ def _print_summary(run: Run) -> None:
     console.print(table)
     print(f"report    {run.path / 'report.html'}")
     print(f"artefact  {run.path / 'recommender'}")
-    user = "ID"
+    user = shlex.quote(json.loads((run.path / "recommender" / "users.json").read_text(encoding="utf-8"))[0])
     print(f"try       python {run.path / 'recommender' / 'recommender.py'} recommend --user {user} -k 10")
 
 
@@ -173,6 +175,9 @@ def main() -> None:
         code = 130
     except DivergedError as error:
         _fail(_one_line(error), 1)
+    except StorageInternalError as error:
+        cause = _one_line(error.__cause__ or error)[:200]
+        _fail(f"the study's database failed ({cause}); what is finished is kept, run again to go on", 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

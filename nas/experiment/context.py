@@ -16,6 +16,7 @@ from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
 from nas.experiment.storage import open_storage
 from nas.model.fitting import Patience
+from nas.model.metrics import evaluated_users
 from nas.model.training import TrainingData
 
 
@@ -47,6 +48,12 @@ class Context:
             torch.set_num_threads(experiment.threads)
         interactions = load(experiment.data, Path())
         parts = split(interactions, experiment.split)
+        for name, held_out in (("valid", parts.valid), ("test", parts.test)):
+            if not len(evaluated_users(held_out, parts.train)):
+                raise UserError(
+                    f"split: no user of the {name} part has training interactions, so nothing can be judged; "
+                    "choose another split.strategy"
+                )
         folder = RunFolder(path)
         if folder.started:
             held = json.loads((path / "data.json").read_text()) if (path / "data.json").exists() else {}

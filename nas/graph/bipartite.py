@@ -65,9 +65,10 @@ class Graph:
         return self.edges.column.device
 
     @cached_property
-    def mean_degree(self) -> float:
-        """Edges per node, self-loops not counted."""
-        return self.n_edges / self.n_nodes
+    def mean_neighbour_degree(self) -> float:
+        """Mean degree of the node at the end of an edge, sum d^2 / sum d; 0 without edges."""
+        degree = self.edges.degree.double()
+        return float(degree.square().sum() / degree.sum().clamp(min=1))
 
     @cached_property
     def symmetric(self) -> Operator:

@@ -59,7 +59,7 @@ def propagate(
         if branch.activated(n):
             out = ACTIVATIONS[branch.activation](out)
         if branch.skip == "residual":
-            out = out + inward
+            out = (out + inward) / 2
         elif branch.skip == "initial":
             out = (1 - _TELEPORT) * out + _TELEPORT * states[0]
         states.append(out)

@@ -5,6 +5,7 @@ supernet owns the largest shapes of its space and hands out leading slices. Noth
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def parameters_of_space(space: GraphSpace, n_users: int, n_items: int) -> dict[s
             for name, parameter in parameters_of(branch, n_users, n_items).items():
                 old = found.get(name, parameter)
                 shape = tuple(max(a, b) for a, b in zip(old.shape, parameter.shape, strict=True))
-                found[name] = Parameter(shape, parameter.start)
+                found[name] = replace(parameter, shape=shape)
     return found
 
 
@@ -98,7 +99,7 @@ def start(parameters: Mapping[str, Parameter], graph: Graph, embeddings: str, se
     for name, parameter in parameters.items():
         noise = stream(seed, f"start/{name}").normal(0.0, _NOISE, parameter.shape).astype(np.float32)
         if parameter.start == "identity":
-            noise += np.eye(*parameter.shape, dtype=np.float32)
+            noise += parameter.gain * np.eye(*parameter.shape, dtype=np.float32)
         elif parameter.start == "zeros":
             noise[...] = 0.0
         elif parameter.start == "ones":

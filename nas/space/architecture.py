@@ -54,7 +54,7 @@ class GraphBranch(BaseModel):
     layers: tuple[Layer, ...] = ()
     """None: matrix factorisation."""
     skip: Skip = "none"
-    """`residual`: + input; `initial`: 0.9 x + 0.1 h_0 (APPNP); `dense`: input is the mean of all states so far."""
+    """`residual`: the mean of the layer's output and its input; `initial`: 0.9 x + 0.1 h_0 (APPNP); `dense`: input is the mean of all states so far."""
     readout: Readout = "last"
     """`learned`: a sum with one learned weight a state; `concat`: states side by side."""
     activation: Activation = "none"

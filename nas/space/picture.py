@@ -14,7 +14,7 @@ def picture(architecture: Architecture) -> str:
         if branch.activated(n) and branch.activation != "none":
             text += f", {branch.activation}"
         if branch.skip == "residual":
-            text += ", + its input"
+            text += ", mean with its input"
         elif branch.skip == "initial":
             text += ", + 0.1 of the embeddings"
         elif branch.skip == "dense":

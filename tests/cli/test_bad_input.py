@@ -141,6 +141,14 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "temporal without times": (lambda f: split_of(f, "temporal"), ("timestamp",)),
     "leave-last-out without times": (lambda f: split_of(f, "leave_last_out"), ("timestamp",)),
     "fixed without parts": (lambda f: split_of(f, "fixed"), ("fixed", "train")),
+    "only newcomers held out": (
+        lambda f: experiment(
+            f,
+            rows(*[f"u{n // 4},i{n % 4},3,{n}" for n in range(80)]),
+            split={"strategy": "temporal"},
+        ),
+        ("split", "no user of the valid part", "split.strategy"),
+    ),
     "unknown strategy": (lambda f: split_of(f, "randon"), ("split.strategy", "randon")),
     "too much held out": (lambda f: experiment(f, split={"valid": 0.6, "test": 0.6}), ("valid + test < 1",)),
     "unknown space": (lambda f: experiment(f, search_space="grpah"), ("grpah", "graph")),

@@ -17,10 +17,12 @@ class Parameter:
         shape: its shape; a supernet holds the largest and hands out leading slices.
         start: how it begins: `identity` (plus small noise; a layer then starts as plain propagation, and a slice
             of it does too), `noise` (small), `zeros` or `ones`.
+        gain: factor of an `identity`; where an aggregator adds two terms, halves keep the states' length.
     """
 
     shape: tuple[int, ...]
     start: Literal["identity", "noise", "zeros", "ones"]
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

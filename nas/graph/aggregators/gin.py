@@ -1,7 +1,8 @@
 """GIN (Xu et al., ICLR 2019, eq. 4.1): x' = MLP(c ((1 + eps) x + sum of the neighbours)).
 
-The constant c = 1 / (1 + mean degree) is no change of the model: it equals a first MLP weight of c W. It keeps the
-states of a graph with hundreds of neighbours a node in a range where the shared learning rate works.
+The constant c = 1 / (1 + mean degree of a neighbour), about 1 / the largest eigenvalue of A + I, is no change of the
+model: it equals a first MLP weight of c W. It keeps the states of a graph with hundreds of neighbours a node in a range
+where the shared learning rate works.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
     gathered = (1 + tensors["eps"]) * x + spmm(graph.sum, x)
-    scaled = gathered / (1 + graph.mean_degree)
+    scaled = gathered / (1 + graph.mean_neighbour_degree)
     hidden = torch.relu(scaled @ tensors["weight_in"] + tensors["bias_in"])
     return hidden @ tensors["weight_out"] + tensors["bias_out"]
 

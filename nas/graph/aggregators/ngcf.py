@@ -15,7 +15,7 @@ from nas.graph.sparse import spmm
 def parameters(size: int, _heads: int) -> dict[str, Parameter]:
     """W1 and W2 (d, d)."""
     return {
-        "weight_sum": Parameter((size, size), "identity"),
+        "weight_sum": Parameter((size, size), "identity", 0.5),
         "weight_product": Parameter((size, size), "noise"),
     }
 

@@ -12,8 +12,8 @@ from nas.graph.sparse import spmm
 def parameters(size: int, _heads: int) -> dict[str, Parameter]:
     """W and W_self (d, d), b (d,)."""
     return {
-        "weight": Parameter((size, size), "identity"),
-        "weight_self": Parameter((size, size), "identity"),
+        "weight": Parameter((size, size), "identity", 0.5),
+        "weight_self": Parameter((size, size), "identity", 0.5),
         "bias": Parameter((size,), "zeros"),
     }
 
