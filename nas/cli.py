@@ -16,8 +16,8 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from rich.table import Table
 
+import nas
 from nas.errors import UserError
-from nas.experiment.run import Run, search
 from nas.model.ranking import DivergedError
 from nas.randomness import stream
 from nas.space.picture import picture
@@ -51,7 +51,7 @@ def search_command(
     as_json: Json = False,
 ) -> None:
     """Run an experiment from data to recommender; run it again, and it goes on where it stopped."""
-    done = search(experiment, run, tuple(overrides or ()))
+    done = nas.search(experiment, run, tuple(overrides or ()))
     if as_json:
         _print_json(done.summary)
     else:
@@ -61,7 +61,7 @@ def search_command(
 @app.command("report")
 def report_command(run: RunPath, as_json: Json = False) -> None:
     """Write report.html anew."""
-    path = Run(run).report()
+    path = nas.Run(run).report()
     _print_json({"report": str(path)}) if as_json else print(path)
 
 
@@ -72,7 +72,7 @@ def retrain_command(
     as_json: Json = False,
 ) -> None:
     """Train one architecture of the search from scratch."""
-    result = Run(run).retrain(architecture)
+    result = nas.Run(run).retrain(architecture)
     if as_json:
         _print_json(result)
     else:
@@ -90,7 +90,7 @@ def export_command(
     as_json: Json = False,
 ) -> None:
     """Write a retrained architecture as a recommender that runs by itself."""
-    folder = Run(run).export(out, architecture)
+    folder = nas.Run(run).export(out, architecture)
     _print_json({"folder": str(folder)}) if as_json else print(folder)
 
 
@@ -132,7 +132,7 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1))
 
 
-def _print_summary(run: Run) -> None:
+def _print_summary(run: nas.Run) -> None:
     summary = run.summary
     winner, metric = summary["winner"], run.experiment.metric
     shown = [metric, "recall@20" if metric != "recall@20" else "ndcg@20"]
@@ -159,6 +159,20 @@ def _print_summary(run: Run) -> None:
     print(f"try       python {run.path / 'recommender' / 'recommender.py'} recommend --user {user} -k 10")
 
 
+def _known(error: Exception) -> tuple[str, int]:
+    """Return the line and the exit code of a failure that can be foreseen; raise any other again."""
+    # Typer's own complaints about the command line: a misspelt option, a missing argument.
+    message = getattr(error, "format_message", None)
+    if message is not None:
+        return f"{' '.join(message().split())} Try `nas --help`.", 2
+    if isinstance(error, DivergedError):
+        return _one_line(error), 1
+    if isinstance(error, StorageInternalError):
+        cause = _one_line(error.__cause__ or error)[:200]
+        return f"the study's database failed ({cause}); what is finished is kept, run again to go on", 1
+    raise error
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
@@ -173,21 +187,12 @@ def main() -> None:
         _fail(_one_line(error), 2)
     except KeyboardInterrupt:
         code = 130
-    except DivergedError as error:
-        _fail(_one_line(error), 1)
-    except StorageInternalError as error:
-        cause = _one_line(error.__cause__ or error)[:200]
-        _fail(f"the study's database failed ({cause}); what is finished is kept, run again to go on", 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         _fail(f"{error.filename or 'run folder'}: {error.strerror}; what is finished is kept, run again to go on", 1)
     except Exception as error:
-        # Typer's own complaints about the command line: a misspelt option, a missing argument.
-        message = getattr(error, "format_message", None)
-        if message is None:
-            raise
-        _fail(f"{_one_line(ValueError(message()))} Try `nas --help`.", 2)
+        _fail(*_known(error))
     if code == 130:
         _fail("interrupted; run the same command again to go on", 130)
     sys.exit(code or 0)

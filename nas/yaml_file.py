@@ -79,7 +79,7 @@ def validate(model: type[Model], value: dict[str, Any], where: str) -> Model:
         given = first.get("input")
         shown = (
             ""
-            if isinstance(given, dict | BaseModel) or first["type"] == "missing"
+            if isinstance(given, dict | BaseModel) or first["type"] == "missing" or "but got" in message
             else f", but got {given!r}"
         )
         raise UserError(f"{where}: {key + ': ' if key else ''}{message}{shown}") from None

@@ -15,7 +15,6 @@ from nas.errors import UserError
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
-from nas.experiment.report import write_report
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.export import export
 from nas.experiment.stages.recipe import choose_recipe, recipe_of
@@ -58,7 +57,7 @@ class Run:
 
     def report(self) -> Path:
         """Write report.html anew from what the run holds and return its path."""
-        return write_report(self.folder, self.summary)
+        return _write_report(self.folder, self.summary)
 
     def retrain(self, architecture_id: str) -> dict[str, Any]:
         """Train one architecture of the search from scratch, as the best were; return its validation result.
@@ -162,8 +161,15 @@ def _run_stages(context: Context) -> None:
     test = judge(context, winner, chosen, baselines)
     size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
     summary = _summary(context, chosen, supernet, found, retrained, test, size)
-    write_report(folder, summary)
+    _write_report(folder, summary)
     folder.write_json("summary.json", summary)
+
+
+def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:
+    # Plotly and networkx take a second to import, which a search would spend before its first sign of life.
+    from nas.experiment.report import write_report
+
+    return write_report(folder, summary)
 
 
 def _metrics(result: dict[str, Any], test: dict[str, float] | None) -> dict[str, Any]:

@@ -149,7 +149,11 @@ def _propose(
 
     def ask(attempt: int) -> tuple[Trial, Architecture]:
         seed = seed_of(settings.seed, f"trial/{number}/{attempt}")
-        memory.sampler = make_sampler(settings.sampler, seed, settings.population)
+        sampler = make_sampler(settings.sampler, seed, settings.population)
+        if isinstance(sampler, BaseGASampler) and type(memory.sampler) is type(sampler):
+            # The genes that all trials share, found anew, would cost more time than the rest of the search.
+            sampler._search_space = memory.sampler._search_space  # type: ignore[attr-defined]
+        memory.sampler = sampler
         trial = memory.ask()
         if isinstance(memory.sampler, BaseGASampler):
             # Optuna gives no generation to an enqueued trial; without one it could not become a parent.

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 Value = str | int | float
 
+# A longer range of whole numbers is a mistake, and would be listed number by number.
+_LONGEST_RANGE = 10_000
+
 
 class Dimension(BaseModel):
     """The values that one setting may take.
@@ -33,14 +36,22 @@ class Dimension(BaseModel):
     def _spelling(cls, value: Any) -> Any:
         if isinstance(value, Dimension):
             return value
-        if isinstance(value, list | tuple):
-            return {"choices": tuple(value)}
         if not isinstance(value, dict):
-            return {"choices": (value,)}
+            value = {"choices": tuple(value) if isinstance(value, list | tuple) else (value,)}
+        choices = value.get("choices")
+        if isinstance(choices, list | tuple):
+            for choice in choices:
+                # YAML reads `no` and `off` as false, which would pass as the number 0.
+                if isinstance(choice, bool) or not isinstance(choice, str | int | float):
+                    raise ValueError(f"choices must be words or numbers, but got {list(choices)}")
         low, high = value.get("min"), value.get("max")
-        if type(low) is int and type(high) is int and not value.get("log"):
+        if type(low) is int and type(high) is int and not value.get("log") and choices is None:
             if low > high:
                 raise ValueError(f"min <= max must hold, but got min={low}, max={high}")
+            if high - low >= _LONGEST_RANGE:
+                raise ValueError(
+                    f"a range of whole numbers holds at most {_LONGEST_RANGE:,}, but got min={low}, max={high}"
+                )
             rest = {k: v for k, v in value.items() if k not in ("min", "max", "log")}
             return {"choices": tuple(range(low, high + 1)), **rest}
         return value
@@ -56,8 +67,6 @@ class Dimension(BaseModel):
                 raise ValueError(f"min <= max must hold, but got min={self.min}, max={self.max}")
             if self.log and self.min <= 0:
                 raise ValueError(f"min > 0 must hold on a log scale, but got min={self.min}")
-        if any(isinstance(choice, bool) for choice in self.choices):
-            raise ValueError(f"choices must be words or numbers, but got {list(self.choices)}")
         if len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices must differ, but got {list(self.choices)}")
         return self

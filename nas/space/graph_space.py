@@ -135,6 +135,9 @@ class GraphSpace(BaseModel):
         for name in ("skip", "readout", "activation", "score"):
             if getattr(branch, name) in getattr(self, name).choices:
                 genome[name] = getattr(branch, name)
+        if branch.skip == "none" and "none" not in self.skip.choices and "dense" in self.skip.choices:
+            # The canonical spelling of `dense` on one layer.
+            genome["skip"] = "dense"
         return genome
 
     def contains(self, branch: GraphBranch) -> bool:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Recipe(BaseModel):
     """The settings of one training."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     loss: Literal["softmax", "bpr"] = "softmax"
     """`softmax`: cross-entropy of a user's items against the catalogue; `bpr`: pairs (Rendle et al., 2009)."""
@@ -24,5 +24,6 @@ class Recipe(BaseModel):
     """Factor of the squared length of the embeddings that a step's loss uses."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the embeddings' entries that a training step hides."""
-    batches: int = Field(default=8, ge=1)
-    """Parts that an epoch divides the users into, one step each; a part has at most 4,096 users."""
+    batches: int = Field(default=2, ge=1)
+    """Parts that an epoch divides the users into, one step each; a part has at most 4,096 users. A step costs a
+    propagation over the whole graph, so few large steps are the cheaper way to the same quality."""

@@ -1,0 +1,78 @@
+"""What the report is made from: the files of a run, read once."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from nas.experiment.config import Experiment
+from nas.experiment.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the sections of the report draw on.
+
+    Attributes:
+        summary: what `summary.json` holds, or will hold.
+        experiment: of the run.
+        trials: `trials.parquet`, a row a trial, in order.
+        architectures: of the trials, as plain values.
+        front: `pareto.json`.
+        retrained: every `retrained/*/result.json`, best first by the first objective.
+        environment: `environment.json`.
+        test_reads: how often the run read test data.
+    """
+
+    summary: dict[str, Any]
+    experiment: Experiment
+    trials: pl.DataFrame
+    architectures: list[dict[str, Any]]
+    front: list[dict[str, Any]]
+    retrained: list[dict[str, Any]]
+    environment: dict[str, Any]
+    test_reads: int
+
+    @classmethod
+    def read(cls, folder: RunFolder, summary: dict[str, Any]) -> "Evidence":
+        """Read a run folder whose search has ended."""
+        experiment = folder.experiment()
+        trials = pl.read_parquet(folder.path / "trials.parquet")
+        names = sorted(
+            str(path.relative_to(folder.path)) for path in folder.path.glob("retrained/*/result.json")
+        )
+        retrained = [folder.read_json(name) for name in names]
+        return cls(
+            summary,
+            experiment,
+            trials,
+            [json.loads(text) for text in trials["architecture"]],
+            folder.read_json("pareto.json") or [],
+            sorted(retrained, key=lambda result: -result["validation"][experiment.metric]),
+            folder.read_json("environment.json") or {},
+            len(folder.read_json("test_reads.json") or []),
+        )
+
+    @property
+    def winner(self) -> dict[str, Any]:
+        """The winner, as the summary has it."""
+        found: dict[str, Any] = self.summary["winner"]
+        return found
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the search optimised; the first decides."""
+        return self.experiment.search.objectives
+
+    @property
+    def data_name(self) -> str:
+        """What to call the data."""
+        data = self.experiment.data
+        return data.source or (data.path or data.train or Path("data")).name
+
+    def trial(self, architecture_id: str) -> dict[str, Any] | None:
+        """Return the first trial of an architecture, if the search had one."""
+        found = self.trials.filter(pl.col("id") == architecture_id)
+        return found.row(0, named=True) if len(found) else None

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from nas.errors import UserError
+from nas.experiment.config import Experiment
+from nas.shipped import shipped
+
+SHIPPED = sorted(path.stem for path in shipped("experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_experiments_load_and_are_their_own_resolution(name: str) -> None:
+    experiment = Experiment.load(name)
+    again = Experiment.parse(experiment.resolved(), "again", Path())
+    assert again == experiment
+
+
+def test_the_default_asks_for_what_the_readme_promises() -> None:
+    experiment = Experiment.load("ml-100k")
+    assert experiment.data.source == "ml-100k"
+    assert experiment.search.sampler == "nsga2"
+    assert experiment.search.trials >= 200
+    assert experiment.retrain.top == 5
+    assert experiment.search_space.name == "graph"
+
+
+def test_overrides_reach_nested_keys_and_are_read_as_yaml() -> None:
+    words = ("search.trials=7", "search.objectives=[recall@5, parameters]", "data.k_core=3", "threads=1")
+    experiment = Experiment.load("ml-100k", words)
+    assert experiment.search.trials == 7
+    assert experiment.search.objectives == ("recall@5", "parameters")
+    assert experiment.ks == (5, 10, 20)
+    assert experiment.data.k_core == 3
+    assert experiment.threads == 1
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    (folder / "space.yaml").write_text("name: s\nbranches: {graph: {aggregator: mean}}\n")
+    (folder / "e.yaml").write_text("data: {path: ../events.csv}\nsearch_space: space.yaml\n")
+    experiment = Experiment.load(folder / "e.yaml")
+    assert experiment.data.path == (tmp_path / "events.csv").resolve()
+    assert experiment.search_space.name == "s"
+
+
+def test_an_override_leaves_the_mapping_it_was_given_alone() -> None:
+    value = {"data": {"source": "planted"}, "search_space": "graph", "search": {"trials": 5}}
+    Experiment.parse(value, "here", Path(), ("search.trials=9",))
+    assert value["search"] == {"trials": 5}
+
+
+@pytest.mark.parametrize("override", ["search.trials", "=5", "search..trials=5", "search.trials=[1"])
+def test_an_override_that_is_none_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match="--set"):
+        Experiment.load("ml-100k", (override,))
