@@ -40,7 +40,9 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 def search_command(
     experiment: Annotated[
         str | None,
-        typer.Argument(metavar="[EXPERIMENT.yaml]", help="A file or a shipped name; MovieLens 100K by default."),
+        typer.Argument(
+            metavar="[EXPERIMENT.yaml]", help="A file or a shipped name; MovieLens 100K by default."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as search.trials=50.")
@@ -76,7 +78,9 @@ def retrain_command(
     if as_json:
         _print_json(result)
     else:
-        quality = ", ".join(f"{k} {v:.4f}" for k, v in result["validation"].items() if k.startswith(("ndcg", "recall")))
+        quality = ", ".join(
+            f"{k} {v:.4f}" for k, v in result["validation"].items() if k.startswith(("ndcg", "recall"))
+        )
         print(f"{result['id']}: {result['description']}\nvalidation: {quality}; {result['epochs']} epochs")
 
 
@@ -96,7 +100,9 @@ def export_command(
 
 @spaces.command("check")
 def check_command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file or a shipped name, such as graph.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A YAML file or a shipped name, such as graph.")
+    ],
     seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -190,7 +196,10 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        _fail(f"{error.filename or 'run folder'}: {error.strerror}; what is finished is kept, run again to go on", 1)
+        _fail(
+            f"{error.filename or 'run folder'}: {error.strerror}; what is finished is kept, run again to go on",
+            1,
+        )
     except Exception as error:
         _fail(*_known(error))
     if code == 130:

@@ -22,7 +22,7 @@ class RecipeConfig(BaseModel):
 
     model_config = _SECTION
 
-    trials: int = Field(default=30, ge=1)
+    trials: int = Field(default=20, ge=1)
     """Recipes that are tried, by TPE; hopeless ones are stopped early."""
 
 
@@ -82,6 +82,8 @@ class RetrainConfig(BaseModel):
 
     top: int = Field(default=5, ge=1)
     """Candidates of the front, best first objective first."""
+    recipes: int = Field(default=20, ge=1)
+    """Recipes that the best of them is then tuned with; LightGCN gets `recipe.trials`."""
     seeds: int = Field(default=1, ge=1)
     """Trainings of each candidate; their mean decides."""
     epochs: int = Field(default=300, ge=1)

@@ -15,9 +15,11 @@ from nas.errors import UserError
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
 from nas.experiment.storage import open_storage
-from nas.model.fitting import Patience
+from nas.model.fitting import Fitted, Patience, fit
 from nas.model.metrics import evaluated_users
 from nas.model.training import TrainingData
+from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +126,26 @@ class Context:
         self.folder.write_json("test_reads.json", [*readings, {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}])
         return self._split.test
 
-    @property
-    def patience(self) -> Patience:
-        """When stand-alone trainings stop."""
+    def fit(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        seed: int,
+        report: Callable[[int, float], Any] = lambda _epoch, _value: None,
+    ) -> Fitted:
+        """Train an architecture from scratch on the training part, with early stopping on the validation part."""
         settings = self.experiment.retrain
-        return Patience(settings.epochs, settings.every, settings.looks)
+        return fit(
+            architecture,
+            recipe,
+            self.training,
+            self.valid,
+            Patience(settings.epochs, settings.every, settings.looks),
+            metric=self.experiment.metric,
+            ks=self.experiment.ks,
+            seed=seed,
+            report=report,
+        )
 
     def done(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return what JSON file `name` holds; make and write it first, with its seconds, if it is not there."""

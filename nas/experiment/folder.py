@@ -32,7 +32,9 @@ class RunFolder:
     def experiment(self) -> Experiment:
         """Return the experiment of the run that the folder holds; UserError if it holds none."""
         if not self.started:
-            raise UserError(f"{self.path}: not a run folder (no {_EXPERIMENT}); expected one that `nas search` made")
+            raise UserError(
+                f"{self.path}: not a run folder (no {_EXPERIMENT}); expected one that `nas search` made"
+            )
         path = self.path / _EXPERIMENT
         return Experiment.parse(read_yaml(path), str(path), self.path)
 
@@ -52,7 +54,9 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be made ({error.strerror}); give another folder with --run") from None
+            raise UserError(
+                f"{self.path}: cannot be made ({error.strerror}); give another folder with --run"
+            ) from None
         text = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
         self.write(_EXPERIMENT, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -63,7 +67,9 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"{self.path}: another process is working in it; wait for it to end") from None
+                raise UserError(
+                    f"{self.path}: another process is working in it; wait for it to end"
+                ) from None
             yield
 
     def write(self, name: str, fill: Callable[[Path], object]) -> None:

@@ -17,7 +17,7 @@ from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.export import export
-from nas.experiment.stages.recipe import choose_recipe, recipe_of
+from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_winner
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
@@ -25,6 +25,7 @@ from nas.experiment.stages.test import judge
 from nas.model.evaluation import costs
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
 
 DEFAULT = "ml-100k"
 """The experiment that runs when none is named."""
@@ -99,7 +100,9 @@ class Run:
     def _finished(self, name: str) -> Any:
         found = self.folder.read_json(name)
         if found is None:
-            raise UserError(f"{self.path}: the run has no {name} yet; run `nas search --run {self.path}` to its end")
+            raise UserError(
+                f"{self.path}: the run has no {name} yet; run `nas search --run {self.path}` to its end"
+            )
         return found
 
     def _architecture(self, architecture_id: str) -> Architecture:
@@ -148,21 +151,35 @@ def search(
 
 def _run_stages(context: Context) -> None:
     folder = context.folder
-    if folder.read_json("summary.json") is not None:
-        return
+    summary = folder.read_json("summary.json")
+    if summary is None:
+        summary = _make_summary(context)
+        folder.write_json("summary.json", summary)
+    if not (folder.path / "report.html").exists():
+        _write_report(folder, summary)
+
+
+def _make_summary(context: Context) -> dict[str, Any]:
+    folder = context.folder
     folder.write_json("environment.json", _environment(context))
     chosen = choose_recipe(context)
     recipe = recipe_of(chosen)
     weights, supernet = train_supernet(context, recipe)
     found = run_search(context, weights)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
+    winner, tuning = _tuned(context, retrained[0])
+    retrained[0] = winner
     baselines = tune_baselines(context)
-    winner = retrained[0]
     test = judge(context, winner, chosen, baselines)
     size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
-    summary = _summary(context, chosen, supernet, found, retrained, test, size)
-    _write_report(folder, summary)
-    folder.write_json("summary.json", summary)
+    return _summary(context, chosen, supernet, found, retrained, tuning, test, size)
+
+
+def _tuned(context: Context, best: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tune the recipe of the best retrained candidate; return its best result and what the tuning found."""
+    architecture = Architecture.model_validate(best["architecture"])
+    tuning = tune_winner(context, architecture, Recipe.model_validate(best["recipe"]))
+    return retrain(context, architecture, recipe_of(tuning)), tuning
 
 
 def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:
@@ -182,6 +199,7 @@ def _summary(
     supernet: dict[str, Any],
     found: list[Candidate],
     retrained: list[dict[str, Any]],
+    tuning: dict[str, Any],
     test: dict[str, Any],
     artefact_bytes: int,
 ) -> dict[str, Any]:
@@ -193,7 +211,7 @@ def _summary(
         "recipe": recipe["seconds"],
         "supernet": supernet["seconds"],
         "search": sum(c.seconds for c in found),
-        "retrain": sum(result["seconds"] for result in retrained),
+        "retrain": sum(result["seconds"] for result in retrained) + tuning["seconds"],
         "baselines": sum(row["seconds"] for row in test["baselines"] if row["name"] != "lightgcn"),
         "test": test["seconds"],
     }
@@ -211,7 +229,11 @@ def _summary(
             "space_size": experiment.search_space.size(),
             "seconds": seconds["search"],
         },
-        "retrain": {"candidates": len(retrained), "seconds": seconds["retrain"]},
+        "retrain": {
+            "candidates": len(retrained),
+            "recipes": tuning["trials"],
+            "seconds": seconds["retrain"],
+        },
         "winner": {
             "id": winner["id"],
             "architecture": winner["architecture"],

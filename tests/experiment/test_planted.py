@@ -24,12 +24,18 @@ EXPERIMENT = {
                 "readout": ["last", "mean"],
             }
         },
-        "recipe": {"loss": "bpr", "start": "noise", "learning_rate": 0.02, "temperature": 0.3, "dropout": 0.0},
+        "recipe": {
+            "loss": "bpr",
+            "start": "noise",
+            "learning_rate": 0.02,
+            "temperature": 0.3,
+            "dropout": 0.0,
+        },
     },
     "recipe": {"trials": 1},
     "supernet": {"epochs": 20},
     "search": {"trials": 25, "population": 10},
-    "retrain": {"top": 3, "epochs": 60},
+    "retrain": {"top": 3, "epochs": 60, "recipes": 1},
     "baselines": {"names": ["popularity"]},
 }
 

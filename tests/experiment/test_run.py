@@ -101,7 +101,9 @@ def test_same_seed_same_run_other_seed_other_trials(finished: nas.Run, tmp_path:
     assert trials(same.path) == trials(finished.path)
     for key in ("id", "validation", "test"):
         assert same.summary["winner"][key] == finished.summary["winner"][key]
-    assert [row["test"] for row in same.summary["baselines"]] == [row["test"] for row in finished.summary["baselines"]]
+    assert [row["test"] for row in same.summary["baselines"]] == [
+        row["test"] for row in finished.summary["baselines"]
+    ]
     ids = [row["id"] for row in trials(finished.path)]
     for override in ("search.seed=1", "search.sampler=random"):
         other = nas.search(TINY, tmp_path / override, (override,))
@@ -154,7 +156,15 @@ def test_two_processes_do_not_share_a_folder(finished: nas.Run) -> None:
 def test_killed_six_times_it_ends_with_all_trials(finished: nas.Run, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     run = tmp_path / "run"
-    command = [sys.executable, "-c", "from nas.cli import main; main()", "search", "tiny.yaml", "--run", str(run)]
+    command = [
+        sys.executable,
+        "-c",
+        "from nas.cli import main; main()",
+        "search",
+        "tiny.yaml",
+        "--run",
+        str(run),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     moments = random.Random(7)
     kills = 0
@@ -178,7 +188,15 @@ def test_killed_six_times_it_ends_with_all_trials(finished: nas.Run, tmp_path: P
 
 def test_ctrl_c_is_resumable(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    command = [sys.executable, "-c", "from nas.cli import main; main()", "search", "tiny.yaml", "--run", "run"]
+    command = [
+        sys.executable,
+        "-c",
+        "from nas.cli import main; main()",
+        "search",
+        "tiny.yaml",
+        "--run",
+        "run",
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     process.stderr.readline()

@@ -1,7 +1,8 @@
-"""Choose the recipe on validation data, by training the LightGCN preset.
+"""Choose a recipe on validation data, by training one architecture with each.
 
-The recipe cannot be chosen on the supernet, which is itself trained by one. LightGCN is trained in a second or two, its
-best recipes suit its relatives, and its best training is the LightGCN baseline: tuned with the winner's own budget.
+The recipe cannot be chosen on the supernet, which is itself trained by one. So LightGCN is tuned first: it trains in
+seconds, its best recipe serves its relatives, and its best training is the LightGCN baseline. The best retrained
+candidate is then tuned for itself, starting from there, with no more trainings than LightGCN had.
 """
 
 from typing import Any
@@ -12,13 +13,13 @@ from optuna.trial import TrialState
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.storage import open_storage, study_name
-from nas.model.fitting import fit
 from nas.randomness import seed_of
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
-_WARM_UP = 8
+_RANDOM_FIRST = 8
+_PATIENT_EPOCHS = 10
 
 
 def lightgcn() -> Architecture:
@@ -27,47 +28,55 @@ def lightgcn() -> Architecture:
 
 
 def choose_recipe(context: Context) -> dict[str, Any]:
-    """Return {recipe, epochs, validation, trials, seconds}: the best recipe and LightGCN's result with it."""
-    return context.done("recipe.json", lambda: _choose(context))
+    """Return {recipe, epochs, validation, trials, seconds}: the best recipe, and LightGCN's result with it."""
+    first, trials = context.experiment.search_space.recipe_defaults(), context.experiment.recipe.trials
+    return context.done("recipe.json", lambda: _tune(context, "recipe", lightgcn(), first, trials))
 
 
-def _choose(context: Context) -> dict[str, Any]:
+def tune_winner(context: Context, architecture: Architecture, first: Recipe) -> dict[str, Any]:
+    """Return the same for a retrained architecture, `first` being the recipe that it was retrained with."""
+    name, trials = f"tuning-{architecture.id}", context.experiment.retrain.recipes
+    return context.done(f"{name}.json", lambda: _tune(context, name, architecture, first, trials))
+
+
+def _tune(
+    context: Context, name: str, architecture: Architecture, first: Recipe, trials: int
+) -> dict[str, Any]:
     experiment = context.experiment
-    space, settings = experiment.search_space, experiment.recipe
     study = optuna.create_study(
-        storage=open_storage(context.experiment, context.folder.path),
-        study_name=study_name(context.experiment, "recipe"),
+        storage=open_storage(experiment, context.folder.path),
+        study_name=study_name(experiment, name),
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_WARM_UP, n_warmup_steps=10),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_FIRST, n_warmup_steps=_PATIENT_EPOCHS),
     )
-    trials = settings.trials if space.free_recipe() else 1
+    if not experiment.search_space.free_recipe():
+        trials = 1
     with stage("recipe", trials) as steps:
         finished = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
         steps.begin_at(finished)
         for number in range(finished, trials):
-            seed = seed_of(experiment.search.seed, f"recipe/{number}") % 2**32
             study.sampler = optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=_WARM_UP, multivariate=True, constant_liar=False
+                seed=seed_of(experiment.search.seed, f"{name}/{number}") % 2**32,
+                n_startup_trials=_RANDOM_FIRST,
+                multivariate=True,
+                constant_liar=False,
             )
-            _try_one(context, study, first=number == 0)
+            _try_one(context, study, architecture, first if number == 0 else None)
             steps.advance(f"best {experiment.metric} {study.best_value:.4f}")
     best = study.best_trial
     return {
-        "recipe": best.user_attrs["recipe"],
-        "epochs": best.user_attrs["epochs"],
-        "validation": best.user_attrs["validation"],
+        **{key: best.user_attrs[key] for key in ("recipe", "epochs", "validation")},
         "trials": trials,
         # Of all trainings, those of an interrupted run included.
         "seconds": sum(t.duration.total_seconds() for t in study.trials if t.duration is not None),
     }
 
 
-def _try_one(context: Context, study: optuna.Study, first: bool) -> None:
-    experiment, space = context.experiment, context.experiment.search_space
-    if first:
-        chosen = space.recipe_defaults()
-        study.enqueue_trial({name: getattr(chosen, name) for name in space.free_recipe()})
+def _try_one(context: Context, study: optuna.Study, architecture: Architecture, first: Recipe | None) -> None:
+    space = context.experiment.search_space
+    if first is not None:
+        study.enqueue_trial({name: getattr(first, name) for name in space.free_recipe()})
     trial = study.ask()
     recipe = space.suggest_recipe(trial)
 
@@ -77,26 +86,16 @@ def _try_one(context: Context, study: optuna.Study, first: bool) -> None:
             raise optuna.TrialPruned
 
     try:
-        fitted = fit(
-            lightgcn(),
-            recipe,
-            context.training,
-            context.valid,
-            context.patience,
-            metric=experiment.metric,
-            ks=experiment.ks,
-            seed=experiment.search.seed,
-            report=report,
-        )
+        fitted = context.fit(architecture, recipe, context.experiment.search.seed, report)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
         return
     trial.set_user_attr("recipe", recipe.model_dump(mode="json"))
     trial.set_user_attr("epochs", fitted.epochs)
     trial.set_user_attr("validation", fitted.evaluation.means)
-    study.tell(trial, fitted.evaluation.means[experiment.metric])
+    study.tell(trial, fitted.evaluation.means[context.experiment.metric])
 
 
 def recipe_of(result: dict[str, Any]) -> Recipe:
-    """Read the recipe out of what `choose_recipe` returned."""
+    """Read the recipe out of what `choose_recipe` or `tune_winner` returned."""
     return Recipe.model_validate(result["recipe"])

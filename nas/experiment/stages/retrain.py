@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.model.fitting import fit, refit
+from nas.model.fitting import refit
 from nas.model.weights import Weights
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture
@@ -36,15 +36,17 @@ def retrain_best(
 
 
 def retrain(context: Context, architecture: Architecture, recipe: Recipe) -> dict[str, Any]:
-    """Train one architecture with each of `retrain.seeds` seeds, unless the run holds its result already.
+    """Train one architecture with each of `retrain.seeds` seeds, unless the run holds its result by this recipe.
 
     Returns:
         {id, architecture, description, recipe, seeds, epochs, validation (means over seeds), spread (standard
         deviation over seeds), curve, seconds}.
     """
     name = f"retrained/{architecture.id}"
-    if not (context.folder.path / name).exists():
-        context.folder.write(name, lambda draft: _train(context, architecture, recipe, draft))
+    held: dict[str, Any] | None = context.folder.read_json(f"{name}/result.json")
+    if held is not None and held["recipe"] == recipe.model_dump(mode="json"):
+        return held
+    context.folder.write(name, lambda draft: _train(context, architecture, recipe, draft))
     result: dict[str, Any] = context.folder.read_json(f"{name}/result.json")
     return result
 
@@ -52,19 +54,7 @@ def retrain(context: Context, architecture: Architecture, recipe: Recipe) -> dic
 def _train(context: Context, architecture: Architecture, recipe: Recipe, draft: Path) -> None:
     experiment = context.experiment
     seeds = [experiment.search.seed + n for n in range(experiment.retrain.seeds)]
-    fitted = [
-        fit(
-            architecture,
-            recipe,
-            context.training,
-            context.valid,
-            context.patience,
-            metric=experiment.metric,
-            ks=experiment.ks,
-            seed=seed,
-        )
-        for seed in seeds
-    ]
+    fitted = [context.fit(architecture, recipe, seed) for seed in seeds]
     means = [one.evaluation.means for one in fitted]
     result = {
         "id": architecture.id,
