@@ -14,12 +14,17 @@ from nas.cli import main
 GOOD = "user,item,rating,timestamp\n" + "".join(
     f"u{u},i{(u * 3 + n) % 9},{n % 5 + 1},{100 + n}\n" for u in range(8) for n in range(6)
 )
-TINY_SPACE = {"name": "tiny", "branches": {"graph": {"layers": [0, 1], "hidden_size": 4, "aggregator": "lightgcn"}}}
+TINY_SPACE = {
+    "name": "tiny",
+    "branches": {"graph": {"layers": [0, 1], "hidden_size": 4, "aggregator": "lightgcn"}},
+}
 
 Case = Callable[[Path], list[str]]
 
 
-def experiment(folder: Path, text: str | bytes = GOOD, name: str = "events.csv", **sections: object) -> list[str]:
+def experiment(
+    folder: Path, text: str | bytes = GOOD, name: str = "events.csv", **sections: object
+) -> list[str]:
     """Write data and an experiment file that is good but for what a case changes; return the command line."""
     (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     value = {"data": {"path": name}, "search_space": TINY_SPACE} | sections
@@ -92,39 +97,72 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "yaml list": (lambda f: with_yaml(f, "- a\n- b\n"), ("e.yaml", "expected a mapping", "list")),
     "empty yaml": (lambda f: with_yaml(f, ""), ("e.yaml", "expected a mapping")),
     "key twice": (lambda f: with_yaml(f, "name: a\nname: b\n"), ("line 2", "'name'", "twice")),
-    "binary yaml": (lambda f: (f / "e.yaml").write_bytes(b"\xff\xfe\x00") and ["search", str(f / "e.yaml")], ("UTF-8",)),
-    "misspelt section": (lambda f: experiment(f, serach={"trials": 5}), ("serach", "unknown key", "'search'")),
+    "binary yaml": (
+        lambda f: (f / "e.yaml").write_bytes(b"\xff\xfe\x00") and ["search", str(f / "e.yaml")],
+        ("UTF-8",),
+    ),
+    "misspelt section": (
+        lambda f: experiment(f, serach={"trials": 5}),
+        ("serach", "unknown key", "'search'"),
+    ),
     "misspelt key": (lambda f: experiment(f, search={"trails": 5}), ("search.trails", "'trials'")),
     "no data": (lambda f: with_yaml(f, "search_space: graph\n"), ("data", "required")),
     "no space": (lambda f: experiment(f, search_space=None), ("search_space", "required")),
-    "two sources": (lambda f: experiment(f, data={"path": "events.csv", "source": "ml-100k"}), ("exactly one of",)),
+    "two sources": (
+        lambda f: experiment(f, data={"path": "events.csv", "source": "ml-100k"}),
+        ("exactly one of",),
+    ),
     "unknown source": (lambda f: experiment(f, data={"source": "ml-100m"}), ("data.source", "ml-100k")),
-    "zero trials": (lambda f: with_set(f, "search.trials=0"), ("search.trials", "greater than or equal to 1", "0")),
+    "zero trials": (
+        lambda f: with_set(f, "search.trials=0"),
+        ("search.trials", "greater than or equal to 1", "0"),
+    ),
     "trials a word": (lambda f: with_set(f, "search.trials=many"), ("search.trials", "'many'")),
     "unknown sampler": (lambda f: with_set(f, "search.sampler=nsga4"), ("nsga4", "nsga2")),
-    "unknown objective": (lambda f: with_set(f, "search.objectives=[ndgc@20, parameters]"), ("ndgc@20", "ndcg@K")),
+    "unknown objective": (
+        lambda f: with_set(f, "search.objectives=[ndgc@20, parameters]"),
+        ("ndgc@20", "ndcg@K"),
+    ),
     "one objective": (lambda f: with_set(f, "search.objectives=[ndcg@20]"), ("two or more",)),
-    "cost first": (lambda f: with_set(f, "search.objectives=[parameters, ndcg@20]"), ("first objective", "quality")),
+    "cost first": (
+        lambda f: with_set(f, "search.objectives=[parameters, ndcg@20]"),
+        ("first objective", "quality"),
+    ),
     "unknown baseline": (lambda f: with_set(f, "baselines.names=[svd++]"), ("svd++", "ease")),
     "bad name": (lambda f: with_set(f, "name=../elsewhere"), ("name", "../elsewhere")),
     "bad storage": (lambda f: with_set(f, "search.storage=nosuchdb://x"), ("search.storage", "nosuchdb")),
-    "set without value": (lambda f: with_set(f, "search.trials"), ("--set search.trials", "section.key=value")),
+    "set without value": (
+        lambda f: with_set(f, "search.trials"),
+        ("--set search.trials", "section.key=value"),
+    ),
     "set through a value": (lambda f: with_set(f, "data.path.x=1"), ("--set data.path.x=1", "'path'")),
     "no gpu": (lambda f: with_set(f, "device=tpu"), ("device", "tpu", "cuda")),
     "unknown option": (lambda f: [*experiment(f), "--trails", "5"], ("--trails",)),
     "unknown command": (lambda _: ["serach"], ("serach",)),
     "no such data": (lambda f: experiment(f, data={"path": "none.csv"}), ("none.csv",)),
     "data is a folder": (lambda f: experiment(f, data={"path": ".", "format": "csv"}), ("directory",)),
-    "unknown format": (lambda f: experiment(f, name="events.xyz", data={"path": "events.xyz"}), ("format", "csv")),
+    "unknown format": (
+        lambda f: experiment(f, name="events.xyz", data={"path": "events.xyz"}),
+        ("format", "csv"),
+    ),
     "empty file": (lambda f: experiment(f, ""), ("events.csv", "empty")),
     "header only": (lambda f: experiment(f, "user,item\n"), ("events.csv",)),
     "wrong delimiter": (lambda f: experiment(f, GOOD.replace(",", ";")), ("events.csv", "delimiter", ";")),
     "missing column": (lambda f: experiment(f, GOOD.replace("user", "usr")), ("'user'", "usr")),
     "nan user": (lambda f: experiment(f, rows("u1,i1,3,1", "NaN,i2,3,2")), ("events.csv", "line 3")),
     "empty item": (lambda f: experiment(f, rows("u1,i1,3,1", "u2,,3,2")), ("events.csv", "line 3")),
-    "rating a word": (lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,good,2")), ("line 3", "good", "rating")),
-    "rating infinite": (lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,inf,2")), ("line 3", "inf", "rating")),
-    "time a word": (lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,3,noon")), ("line 3", "noon", "timestamp")),
+    "rating a word": (
+        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,good,2")),
+        ("line 3", "good", "rating"),
+    ),
+    "rating infinite": (
+        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,inf,2")),
+        ("line 3", "inf", "rating"),
+    ),
+    "time a word": (
+        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,3,noon")),
+        ("line 3", "noon", "timestamp"),
+    ),
     "binary data": (lambda f: experiment(f, bytes(range(256)) * 9), ("events.csv",)),
     "truncated parquet": (
         lambda f: experiment(f, b"PAR1garbage", "events.parquet", data={"path": "events.parquet"}),
@@ -135,7 +173,10 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
         lambda f: experiment(f, data={"path": "events.csv", "min_rating": 9}),
         ("min_rating", "9"),
     ),
-    "rating column unknown": (lambda f: experiment(f, data={"path": "events.csv", "rating": "stars"}), ("stars",)),
+    "rating column unknown": (
+        lambda f: experiment(f, data={"path": "events.csv", "rating": "stars"}),
+        ("stars",),
+    ),
     "k-core too high": (lambda f: experiment(f, data={"path": "events.csv", "k_core": 99}), ("k_core", "99")),
     "k-core of a fixed split": (fixed_with_k_core, ("k_core", "fixed")),
     "temporal without times": (lambda f: split_of(f, "temporal"), ("timestamp",)),

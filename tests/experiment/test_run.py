@@ -12,7 +12,7 @@ import optuna
 import polars as pl
 import pytest
 import yaml
-from conftest import TINY
+from tiny_experiment import TINY
 
 import nas
 from nas.errors import UserError

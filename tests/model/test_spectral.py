@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from nas.data import Interactions
+from nas.graph import Graph
+from nas.model.spectral import singular_vectors
+
+
+def normalised(interactions: Interactions) -> np.ndarray:
+    matrix = np.zeros((interactions.n_users, interactions.n_items))
+    matrix[interactions.user, interactions.item] = 1.0
+    users, items = (np.maximum(matrix.sum(axis), 1) for axis in (1, 0))
+    return matrix / np.sqrt(users[:, None] * items[None, :])
+
+
+def aligned(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """`found` with each column's sign turned to `expected`'s."""
+    return found * np.sign((found * expected).sum(0))
+
+
+@pytest.mark.parametrize("columns", [1, 5, 12])
+def test_the_start_is_numpys_svd_up_to_sign_and_one_scale(columns: int, small: Interactions) -> None:
+    users, items = (t.numpy() for t in singular_vectors(Graph.from_interactions(small), columns, seed=0))
+    left, values, right = np.linalg.svd(normalised(small), full_matrices=False)
+    # Vectors of close values could turn into one another.
+    assert np.diff(-values[: columns + 1]).min() > 0.004
+    expected = np.concatenate([left, right.T])[:, :columns] * np.sqrt(values[:columns])
+    expected /= np.linalg.norm(expected, axis=1).mean()
+    found = np.concatenate([users, items])
+    np.testing.assert_allclose(aligned(found, expected), expected, atol=2e-3)
+    # A column's sign is that of both sides.
+    product = users @ items.T
+    np.testing.assert_allclose(product, expected[: small.n_users] @ expected[small.n_users :].T, atol=5e-3)
+
+
+def test_the_first_columns_of_a_wide_start_are_the_narrow_start(small: Interactions) -> None:
+    graph = Graph.from_interactions(small)
+    wide, narrow = (np.concatenate(singular_vectors(graph, columns, seed=0)) for columns in (12, 4))
+    scale = np.linalg.norm(wide[:, :4]) / np.linalg.norm(narrow)
+    np.testing.assert_allclose(aligned(wide[:, :4], narrow), scale * narrow, atol=2e-3)
+    lengths = np.linalg.norm(wide, axis=1)
+    assert lengths.mean() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_seed_decides_the_start(small: Interactions) -> None:
+    graph = Graph.from_interactions(small)
+    one, same = (singular_vectors(graph, 6, seed=0) for _ in range(2))
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(one, same, strict=True))
+
+
+def test_columns_beyond_the_rank_are_not_made_up(tiny: Interactions) -> None:
+    users, items = singular_vectors(Graph.from_interactions(tiny), 64, seed=0)
+    assert users.shape == (8, 7)
+    assert items.shape == (11, 7)
+    # Isolated nodes begin at 0.
+    assert float(users[-1].abs().max()) < 1e-4
+    assert float(items[-1].abs().max()) < 1e-4

@@ -1,0 +1,193 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from nas.data import Interactions
+from nas.model import training
+from nas.model.fitting import new_trainer
+from nas.model.losses import LOSSES
+from nas.model.ranking import DivergedError
+from nas.model.training import Trainer, TrainingData, batches
+from nas.model.weights import Weights, parameters_of_space, start
+from nas.space import Architecture, Recipe, SearchSpace
+
+ATTENTION = SearchSpace.load("presets/gat").decode({})
+
+
+@pytest.fixture(scope="module")
+def data(small: Interactions) -> TrainingData:
+    return TrainingData.of(small)
+
+
+def trained(data: TrainingData, seed: int = 0, epochs: int = 2, **recipe: object) -> Trainer:
+    trainer = new_trainer(ATTENTION, data, Recipe.model_validate({"batches": 3, **recipe}), seed)
+    for _ in range(epochs):
+        trainer.epoch(lambda _rng: [ATTENTION])
+    return trainer
+
+
+def same(one: Weights, other: Weights) -> bool:
+    return all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+
+
+@pytest.mark.parametrize("recipe", [{"loss": loss, "negatives": n} for loss in LOSSES for n in (5, 4096)])
+def test_equal_seeds_give_bit_identical_weights_and_others_do_not(
+    recipe: dict[str, object], data: TrainingData
+) -> None:
+    one = trained(data, weight_decay=0.01, **recipe)
+    assert same(one.weights, trained(data, weight_decay=0.01, **recipe).weights)
+    assert not same(one.weights, trained(data, seed=1, weight_decay=0.01, **recipe).weights)
+
+
+def test_training_that_resumes_is_the_uninterrupted_one_bit_for_bit(data: TrainingData) -> None:
+    recipe = {"weight_decay": 0.01, "loss": "bpr"}
+    whole = trained(data, epochs=4, **recipe)
+    half = trained(data, epochs=2, **recipe)
+    saved = {name: tensor.clone() for name, tensor in half.state().items()}
+    resumed = trained(data, epochs=0, **recipe)
+    resumed.load(saved, 2)
+    for _ in range(2):
+        resumed.epoch(lambda _rng: [ATTENTION])
+    assert whole.epochs == resumed.epochs == 4
+    found, expected = resumed.state(), whole.state()
+    assert set(found) == set(expected) == set(saved)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_saved_state_does_not_follow_the_training(data: TrainingData) -> None:
+    trainer = trained(data, epochs=1)
+    saved = trainer.state()
+    copies = {name: tensor.clone() for name, tensor in saved.items()}
+    trainer.epoch(lambda _rng: [ATTENTION])
+    assert all(torch.equal(saved[name], copies[name]) for name in saved)
+
+
+def test_a_supernet_that_resumes_is_the_uninterrupted_one(data: TrainingData) -> None:
+    # Tensors that no step used yet have no moments to save.
+    space = SearchSpace.load("lightgcn_like")
+    parameters = parameters_of_space(space.branches.graph, data.graph.n_users, data.graph.n_items)
+    rare = space.decode({"layers": 2, "readout": "learned", "aggregator_1": "mean"})
+    usual = space.decode({"layers": 1, "hidden_size": 16})
+
+    def run(trainer: Trainer, chosen: Architecture) -> None:
+        trainer.epoch(lambda _rng: [usual, chosen])
+
+    def new() -> Trainer:
+        return Trainer(start(parameters, data.graph, "svd", 0), data, Recipe(), 0)
+
+    whole, half, resumed = new(), new(), new()
+    run(whole, usual)
+    run(half, usual)
+    assert "adam/step/readout" not in half.state()
+    resumed.load(half.state(), 1)
+    run(whole, rare)
+    run(resumed, rare)
+    expected, found = whole.state(), resumed.state()
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("parts", "most_users", "expected"), [(3, 4096, 3), (1, 4096, 1), (3, 10, 4)])
+def test_batches_hold_every_user_once_with_all_its_items(
+    parts: int,
+    most_users: int,
+    expected: int,
+    tiny: Interactions,
+    small: Interactions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "_MOST_USERS", most_users)
+    for interactions in (tiny, small):
+        data = TrainingData.of(interactions)
+        found = list(batches(data, parts, np.random.default_rng(0)))
+        users = torch.cat([batch.users for batch in found]).tolist()
+        assert sorted(users) == sorted(set(interactions.user.tolist()))
+        pairs = [
+            (int(batch.users[owner]), int(item))
+            for batch in found
+            for owner, item in zip(batch.owner, batch.items, strict=True)
+        ]
+        assert sorted(pairs) == list(zip(interactions.user.tolist(), interactions.item.tolist(), strict=True))
+        assert all(bool((batch.owner.diff() >= 0).all()) for batch in found)
+    assert len(found) == expected
+    assert max(len(batch.users) for batch in found) - min(len(batch.users) for batch in found) <= 1
+
+
+def test_no_batch_is_empty_however_many_parts(tiny: Interactions) -> None:
+    found = list(batches(TrainingData.of(tiny), 100, np.random.default_rng(0)))
+    assert [len(batch.users) for batch in found] == [1] * 7
+
+
+def test_batches_follow_their_stream(data: TrainingData) -> None:
+    def order(seed: int) -> list[int]:
+        return torch.cat([b.users for b in batches(data, 2, np.random.default_rng(seed))]).tolist()
+
+    assert order(0) == order(0) != order(1)
+
+
+def test_each_epoch_has_batches_and_dropout_of_its_own(data: TrainingData) -> None:
+    # One batch and weights that stand still: only the dropout can change the loss.
+    trainer = trained(data, epochs=0, batches=1, dropout=0.5, learning_rate=1e-12)
+    drawn: list[float] = []
+
+    def choose(rng: np.random.Generator) -> list[Architecture]:
+        drawn.append(float(rng.random()))
+        return [ATTENTION]
+
+    losses = [trainer.epoch(choose) for _ in range(4)]
+    assert len(set(drawn)) == 4
+    assert min(abs(np.diff(sorted(losses)))) > 1e-4
+
+
+def test_a_learning_rate_beyond_reason_raises(data: TrainingData) -> None:
+    with pytest.raises(DivergedError, match="diverged"):
+        trained(data, epochs=3, learning_rate=1e25)
+
+
+def test_training_lowers_the_loss(data: TrainingData) -> None:
+    trainer = trained(data, epochs=0, start="noise", dropout=0.0, learning_rate=0.01)
+    losses = [trainer.epoch(lambda _rng: [ATTENTION]) for _ in range(15)]
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_weight_decay_shortens_the_embeddings(data: TrainingData) -> None:
+    lengths = [
+        float(trained(data, epochs=10, weight_decay=decay).weights.tensors["items"].detach().norm())
+        for decay in (0.0, 0.1, 1.0)
+    ]
+    assert lengths[0] > lengths[1] > lengths[2]
+
+
+def test_weight_decay_is_the_squared_length_of_what_the_step_uses(
+    data: TrainingData, randomise: Callable[..., Weights]
+) -> None:
+    space = SearchSpace.load("lightgcn_like")
+    arch = space.decode({"layers": 1, "hidden_size": 16})
+    parameters = parameters_of_space(space.branches.graph, data.graph.n_users, data.graph.n_items)
+    store = randomise(parameters, 0)
+
+    def loss(decay: float) -> float:
+        recipe = Recipe(batches=1, dropout=0.0, weight_decay=decay)
+        return Trainer(Weights(store.tensors), data, recipe, 0).epoch(lambda _rng: [arch])
+
+    users, items = (store.tensors[name].detach()[:, :16] for name in ("users", "items"))
+    expected = users.square().sum(1).mean() + items.square().sum(1).mean()
+    assert loss(0.5) - loss(0.0) == pytest.approx(0.5 * float(expected), rel=1e-4)
+
+
+def test_the_graph_of_training_data_holds_its_interactions_only(
+    small: Interactions,
+) -> None:
+    # A planted leak: one held-out pair in the graph would show as an edge more and a degree more.
+    train = small.select(np.arange(len(small)) % 5 != 0)
+    graph = TrainingData.of(train).graph
+    held_out = small.select(np.arange(len(small)) % 5 == 0)
+    columns = graph.edges.column.long() - graph.n_users
+    at = graph.edges.row < graph.n_users
+    edges = set(zip(graph.edges.row[at].tolist(), columns[at].tolist(), strict=True))
+    assert edges == set(zip(train.user.tolist(), train.item.tolist(), strict=True))
+    assert edges.isdisjoint(zip(held_out.user.tolist(), held_out.item.tolist(), strict=True))
+    degrees = np.bincount(train.user, minlength=train.n_users)
+    assert np.array_equal(graph.edges.degree[: graph.n_users].numpy(), degrees)
