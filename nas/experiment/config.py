@@ -82,7 +82,7 @@ class RetrainConfig(BaseModel):
 
     top: int = Field(default=5, ge=1)
     """Candidates of the front, best first objective first."""
-    recipes: int = Field(default=20, ge=1)
+    recipes: int = Field(default=8, ge=1)
     """Recipes that the best of them is then tuned with; LightGCN gets `recipe.trials`."""
     seeds: int = Field(default=1, ge=1)
     """Trainings of each candidate; their mean decides."""

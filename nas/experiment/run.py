@@ -17,7 +17,7 @@ from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.export import export
-from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_winner
+from nas.experiment.stages.recipe import choose_recipe, lightgcn, recipe_of, tune_winner
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
@@ -167,17 +167,29 @@ def _make_summary(context: Context) -> dict[str, Any]:
     weights, supernet = train_supernet(context, recipe)
     found = run_search(context, weights)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
-    winner, tuning = _tuned(context, retrained[0])
-    retrained[0] = winner
+    if context.experiment.search_space.contains(lightgcn()):
+        # It is trained and tuned anyway: where nothing that the search found is better, it is the answer.
+        retrained.append(retrain(context, lightgcn(), recipe))
+    winner, tuning = _tuned(
+        context, max(retrained, key=lambda r: r["validation"][context.experiment.metric]), chosen
+    )
+    retrained = [winner, *(result for result in retrained if result["id"] != winner["id"])]
     baselines = tune_baselines(context)
     test = judge(context, winner, chosen, baselines)
     size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
     return _summary(context, chosen, supernet, found, retrained, tuning, test, size)
 
 
-def _tuned(context: Context, best: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tune the recipe of the best retrained candidate; return its best result and what the tuning found."""
+def _tuned(
+    context: Context, best: dict[str, Any], chosen: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tune the recipe of the best retrained candidate; return its best result and what the tuning found.
+
+    LightGCN had its tuning when the recipe was chosen.
+    """
     architecture = Architecture.model_validate(best["architecture"])
+    if architecture == lightgcn():
+        return best, chosen | {"trials": 0, "seconds": 0.0}
     tuning = tune_winner(context, architecture, Recipe.model_validate(best["recipe"]))
     return retrain(context, architecture, recipe_of(tuning)), tuning
 
