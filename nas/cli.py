@@ -173,6 +173,8 @@ def _known(error: Exception) -> tuple[str, int]:
         return f"{' '.join(message().split())} Try `nas --help`.", 2
     if isinstance(error, DivergedError):
         return _one_line(error), 1
+    if any(words in str(error) for words in ("No space left", "disk is full")):
+        return f"{_one_line(error)[:200]}; what is finished is kept, make room and run again to go on", 1
     if isinstance(error, StorageInternalError):
         cause = _one_line(error.__cause__ or error)[:200]
         return f"the study's database failed ({cause}); what is finished is kept, run again to go on", 1
@@ -194,7 +196,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         _fail(
             f"{error.filename or 'run folder'}: {error.strerror}; what is finished is kept, run again to go on",

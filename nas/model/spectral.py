@@ -2,43 +2,41 @@
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from nas.graph import Graph
 from nas.randomness import stream
 
+# Subspace iterations and extra columns: on ML-100K the 64 largest singular values then agree with ARPACK's to 2e-4 of
+# the largest, the first 32 to 3e-6. ARPACK itself takes minutes on a graph of Gowalla's size.
+_ITERATIONS = 12
+_EXTRA = 32
+
 
 def singular_vectors(graph: Graph, columns: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return (users, items), (n_users, c) and (n_items, c) float32 on the CPU, c <= columns.
+    """Return (users, items), (n_users, c) and (n_items, c) float32 on the graph's device, c <= columns.
 
     They are the leading left and right singular vectors of D_u^-1/2 R D_i^-1/2, each scaled by the root of its
     singular value, the whole then scaled so that the mean row has length 1. Columns come by falling singular value,
     so the first d of them are the best start with d columns too. c is below `columns` only where the matrix has not
-    that many.
+    that many. By randomised subspace iteration (Halko, Martinsson and Tropp, 2011, algorithm 4.4).
     """
-    pattern = graph.edges
-    n = graph.n_users
-    end = int(pattern.pointer[n])
-    # The first n_users rows of the symmetric operator are the normalised user-item matrix, its columns shifted.
-    matrix = csr_array(
-        (
-            graph.symmetric.forward.values()[:end].cpu().numpy(),
-            pattern.column[:end].cpu().numpy() - n,
-            pattern.pointer[: n + 1].cpu().numpy(),
-        ),
-        shape=(n, graph.n_items),
-    )
-    rank = min(columns, min(matrix.shape) - 1)
-    begin = stream(seed, "svd").uniform(-1, 1, min(matrix.shape)).astype(np.float32)
-    left, values, right = svds(matrix, k=rank, v0=begin, tol=1e-4)
-    order = np.argsort(-values)
-    root = np.sqrt(np.maximum(values[order], 0))
-    users, items = left[:, order] * root, right[order].T * root
-    lengths = np.concatenate([np.linalg.norm(users, axis=1), np.linalg.norm(items, axis=1)])
-    scale = 1 / max(float(lengths.mean()), 1e-12)
-    return (
-        torch.from_numpy((users * scale).astype(np.float32)),
-        torch.from_numpy((items * scale).astype(np.float32)),
-    )
+    n_users, n_items = graph.n_users, graph.n_items
+    rank = min(columns + _EXTRA, n_users, n_items)
+
+    def to_users(items: Tensor) -> Tensor:
+        return (graph.symmetric.forward @ torch.cat([items.new_zeros(n_users, rank), items]))[:n_users]
+
+    def to_items(users: Tensor) -> Tensor:
+        return (graph.symmetric.forward @ torch.cat([users, users.new_zeros(n_items, rank)]))[n_users:]
+
+    noise = stream(seed, "svd").normal(size=(n_items, rank)).astype(np.float32)
+    basis = torch.linalg.qr(torch.from_numpy(noise).to(graph.device)).Q
+    for _ in range(_ITERATIONS):
+        basis = torch.linalg.qr(to_items(torch.linalg.qr(to_users(basis)).Q)).Q
+    left, values, right = torch.linalg.svd(to_users(basis), full_matrices=False)
+    root = values.clamp(min=0).sqrt()[:columns]
+    users = left[:, :columns] * root
+    items = (basis @ right.t())[:, :columns] * root
+    scale = 1 / torch.cat([users, items]).norm(dim=1).mean().clamp(min=1e-12)
+    return users * scale, items * scale
