@@ -50,7 +50,7 @@ def top_items(scorer: Scorer, users: NDArray[np.int64], seen: Interactions, k: i
         mask_row, mask_item = _seen_of(block, offsets, seen.item)
         where = (torch.from_numpy(mask_row).to(scores.device), torch.from_numpy(mask_item).to(scores.device))
         scores[where] = -torch.inf
-        best, left = _stable_top(scores, min(k, n_items))
+        best, left = stable_top(scores, min(k, n_items))
         ranked[begin : begin + rows, : best.shape[1]] = np.where(left, best, -1)
     return ranked
 
@@ -64,7 +64,7 @@ def _seen_of(
     return row, items[np.repeat(offsets[users], counts) + within].astype(np.int64)
 
 
-def _stable_top(scores: Tensor, k: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def stable_top(scores: Tensor, k: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Return (B, k) indices of the largest scores, ties by index, and whether each score is above -inf."""
     more = min(k + 1, scores.shape[1])
     values, indices = (t.cpu().numpy() for t in torch.topk(scores, more, dim=1))

@@ -118,7 +118,8 @@ def knn_formula(matrix: Dense, nearest: int, shrink: float) -> Dense:
 def test_itemknn_is_the_dense_formula(
     nearest: int, shrink: float, rows: int, small: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(itemknn, "_ROWS", rows)
+    monkeypatch.setattr(itemknn, "_BLOCK_BYTES", 4 * small.n_items * rows)
+    itemknn.neighbours.cache_clear()
     settings: dict[str, Any] = {"nearest": nearest, "shrink": shrink}
     found = scores("itemknn", small, settings, list(range(small.n_users)))
     np.testing.assert_allclose(found, knn_formula(matrix_of(small), nearest, shrink), rtol=1e-5, atol=1e-6)
