@@ -120,7 +120,7 @@ def check_command(
             }
         )
         return
-    print(f"{space.name}: {space.size():,} architectures. {space.description}")
+    print(f"{space.name}: {space.size():,} architectures. {space.description}".rstrip())
     table = Table("dimension", "choices", title="Architecture", title_justify="left")
     for name, choices in space.genes().items():
         table.add_row(name, " ".join(map(str, choices)))

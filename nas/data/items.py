@@ -1,6 +1,7 @@
 """Item tables: titles and genres from the files that data sets come with."""
 
 from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,8 @@ from nas.data.readers.parquet import read_parquet_table
 from nas.data.readers.recbole import read_atomic
 from nas.data.readers.table import Table, ids, missing_column
 from nas.errors import UserError
+
+log = logging.getLogger("nas.data")
 
 ML_100K_GENRES = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -138,6 +141,9 @@ def _select(table: Table, item: str, title: str | None, genres: str | None, sepa
             f"{table.path}: neither titles nor genres among {', '.join(table.frame.columns)}; "
             "set data.item_title or data.item_genres"
         )
+    for name, key in ((title, "item_title"), (genres, "item_genres")):
+        if name is None:
+            log.info("%s: no column for data.%s among %s", table.path, key, ", ".join(table.frame.columns))
     columns = [ids(table, item).alias("item")]
     if title is not None:
         columns.append(table.frame[title].cast(pl.String).alias("title"))

@@ -1,8 +1,10 @@
 """What every stage works with: the experiment, its data, its folder, its device."""
 
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,24 @@ from nas.model.metrics import evaluated_users
 from nas.model.training import TrainingData
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
+
+
+@contextmanager
+def _told_on_success(logger: logging.Logger) -> Iterator[None]:
+    """Hold back what the data says of itself until nothing is wrong with it: a fault is told in one line alone."""
+    held: list[logging.LogRecord] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        held.append(record)
+        return False
+
+    logger.addFilter(hold)
+    try:
+        yield
+    finally:
+        logger.removeFilter(hold)
+    for record in held:
+        logger.handle(record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +68,11 @@ class Context:
             raise UserError("device: cuda is asked for, but torch finds no GPU; expected auto or cpu")
         if experiment.threads is not None:
             torch.set_num_threads(experiment.threads)
+        with _told_on_success(logging.getLogger("nas.data")):
+            return cls._open(experiment, path)
+
+    @classmethod
+    def _open(cls, experiment: Experiment, path: Path) -> "Context":
         interactions = load(experiment.data, Path())
         parts = split(interactions, experiment.split)
         for name, held_out in (("valid", parts.valid), ("test", parts.test)):

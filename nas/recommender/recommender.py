@@ -224,6 +224,8 @@ class Recommender:
 
             close = difflib.get_close_matches(unknown[0], list(index)[:50_000]) if len(unknown) == 1 else []
             hint = f"; close ids: {', '.join(map(repr, close))}" if close else ""
+            hint = hint or ("; someone new: fold in a history" if kind == "user" else "")
+            hint = hint or ("; ids that hold commas: give a JSON list" if len(unknown) > 1 else "")
             raise UnknownId(f"unknown {kind}: {', '.join(map(repr, unknown))}{hint}")
         return [index[text] for text in texts]
 

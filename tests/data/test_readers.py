@@ -299,3 +299,28 @@ def test_a_name_that_tells_nothing_is_asked_about(name: str) -> None:
         UserError, match=rf"{name}: the name does not tell the format; set data.format.*'adjacency'"
     ):
         infer_format(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("2024-05-01", 1714521600),
+        ("2024-05-01 10:00", 1714557600),
+        ("2024-05-01 10:00:00", 1714557600),
+        ("2024-05-01T10:00:00.250", 1714557600),
+        ("2024-05-01T10:00:00Z", 1714557600),
+        ("2024-05-01T12:00:00+02:00", 1714557600),
+    ],
+)
+def test_iso_dates_are_seconds_since_1970(tmp_path: Path, written: str, seconds: int) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"user,item,timestamp\nu1,i1,{written}\nu2,i2,{written}\n")
+    frame = READERS["csv"](path, DataConfig(path=path))
+    assert frame["timestamp"].to_list() == [seconds, seconds]
+
+
+def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user,item,timestamp\nu1,i1,2024-05-01\nu2,i2,soon\n")
+    with pytest.raises(UserError, match=r"line 3: timestamp is 'soon'; expected a date such as"):
+        READERS["csv"](path, DataConfig(path=path))

@@ -1,6 +1,7 @@
 """`Table`: a file's columns as read, and the checks that turn them into ids, ratings and timestamps."""
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,9 +115,12 @@ def ratings(table: Table, column: str) -> pl.Series:
 def timestamps(table: Table, column: str) -> pl.Series:
     """Return a column as i64, fractions dropped; dates become counts of their own unit since 1970.
 
-    Raises `UserError` for values that are not finite numbers.
+    Text of ISO 8601 (`2024-05-01`, `2024-05-01 10:00:00`, with or without a time zone) becomes seconds since 1970.
+    Raises `UserError` for values that are neither finite numbers nor such dates.
     """
     values = table.frame[column]
+    if values.dtype == pl.String and len(values) and _looks_like_date(str(values[0])):
+        return _iso_dates(table, column, values)
     if values.dtype.is_temporal():
         values = values.to_physical()
     text = values.str.strip_chars() if values.dtype == pl.String else values
@@ -125,8 +129,23 @@ def timestamps(table: Table, column: str) -> pl.Series:
         # Through floats only where needed: nanoseconds do not fit the 53 bits of a float.
         fractions = _cast(table, column, text, pl.Float64).floor()
         numbers = numbers.fill_null(fractions.cast(pl.Int64, strict=False))
-        _fail_on_value(table, column, numbers.is_null())
+        _fail_on_value(
+            table, column, numbers.is_null(), "a finite number or a date such as 2024-05-01 10:00:00"
+        )
     return numbers
+
+
+def _looks_like_date(text: str) -> bool:
+    return re.match(r"\s*\d{4}-\d{2}-\d{2}", text) is not None
+
+
+def _iso_dates(table: Table, column: str, values: pl.Series) -> pl.Series:
+    try:
+        moments = values.str.strip_chars().str.to_datetime(strict=False, time_unit="us")
+    except pl.exceptions.PolarsError:
+        moments = pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us"))
+    _fail_on_value(table, column, moments.is_null(), "a date such as 2024-05-01 10:00:00")
+    return moments.dt.epoch("s").cast(pl.Int64)
 
 
 def _cast(table: Table, column: str, values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
@@ -136,9 +155,9 @@ def _cast(table: Table, column: str, values: pl.Series, dtype: pl.DataType | typ
         raise UserError(f"{table.path}: column {column!r} holds {values.dtype}; expected numbers") from None
 
 
-def _fail_on_value(table: Table, column: str, bad: pl.Series) -> None:
+def _fail_on_value(table: Table, column: str, bad: pl.Series, expected: str = "a finite number") -> None:
     rows = bad.arg_true()
     if len(rows):
         value = table.frame[column][int(rows[0])]
         shown = "empty" if value is None else repr(value)
-        table.fail(bad, f"{column} is {shown}; expected a finite number")
+        table.fail(bad, f"{column} is {shown}; expected {expected}")
