@@ -1,7 +1,7 @@
 """Item tables: titles and genres from the files that data sets come with."""
 
-from collections.abc import Callable
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl

@@ -46,7 +46,7 @@ class RunFolder:
             difference = _first_difference(held, wanted)
             if difference is not None:
                 raise UserError(
-                    f"{self.path}: holds another experiment ({difference}); give another folder with --run"
+                    f"{self.path}: holds another experiment ({difference}); set it as there, or give another folder with --run"
                 )
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):

@@ -39,6 +39,9 @@ class Run:
         self.folder = RunFolder(Path(path))
         self.experiment = self.folder.experiment()
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
     @property
     def path(self) -> Path:
         """The run folder."""
@@ -113,7 +116,7 @@ class Run:
         if not len(trials):
             raise UserError(
                 f"--architecture {architecture_id}: no trial of {self.path} has this id; "
-                f"expected one of {self.path / 'trials.parquet'}, such as {self.pareto[0]['id']}"
+                f"expected an id of {self.path / 'trials.parquet'} or of the report, such as {self.pareto[0]['id']}"
             )
         return Architecture.model_validate(json.loads(trials["architecture"][0]))
 

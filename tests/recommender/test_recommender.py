@@ -239,11 +239,13 @@ def test_unknown_ids_are_named(make: Make) -> None:
     model = model_of(make())
     with pytest.raises(UnknownId, match=r"^unknown user: 'u77'; close ids: 'u7'"):
         model.recommend("u77")
-    with pytest.raises(UnknownId, match=r"^unknown user: '~~~~~~'$"):
+    with pytest.raises(UnknownId, match=r"^unknown user: '~~~~~~'; someone new: fold in a history$"):
         model.similar_users("~~~~~~")
-    with pytest.raises(UnknownId, match=r"^unknown item: 'a', 'b\\nc'$"):
+    with pytest.raises(
+        UnknownId, match=r"^unknown item: 'a', 'b\\nc'; ids that hold commas: give a JSON list$"
+    ):
         model.fold_in(["a", "i1", "b\nc", "a"])
-    with pytest.raises(UnknownId, match=r"^unknown user: 'x', 'y'$"):
+    with pytest.raises(UnknownId, match=r"^unknown user: 'x', 'y'; someone new: fold in a history$"):
         model.recommend_many(["x", "u1", "y"])
     with pytest.raises(KeyError):
         model.explain("u1", "nothing")

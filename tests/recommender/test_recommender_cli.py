@@ -126,7 +126,7 @@ def test_the_copied_program_answers_and_refuses(artefact: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
     done = run(artefact, "recommend", "--user", "no such user")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr == b"recommender: unknown user: 'no such user'\n"
+    assert done.stderr == b"recommender: unknown user: 'no such user'; someone new: fold in a history\n"
     assert run(artefact, "--help").returncode == 0
 
 
