@@ -83,7 +83,9 @@ class RetrainConfig(BaseModel):
     top: int = Field(default=5, ge=1)
     """Candidates of the front, best first objective first."""
     recipes: int = Field(default=8, ge=1)
-    """Recipes that the best of them is then tuned with; LightGCN gets `recipe.trials`."""
+    """Recipes that each of the best `tuned` is then tuned with; LightGCN gets `recipe.trials`."""
+    tuned: int = Field(default=2, ge=0)
+    """Candidates that are tuned."""
     seeds: int = Field(default=1, ge=1)
     """Trainings of each candidate; their mean decides."""
     epochs: int = Field(default=300, ge=1)

@@ -17,7 +17,7 @@ from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.export import export
-from nas.experiment.stages.recipe import choose_recipe, lightgcn, recipe_of, tune_winner
+from nas.experiment.stages.recipe import choose_recipe, lightgcn, recipe_of, tune_candidate
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
@@ -82,7 +82,8 @@ class Run:
         """
         winner = self.summary["winner"]["id"]
         chosen = winner if architecture_id is None else architecture_id
-        result = self.folder.read_json(f"retrained/{chosen}/result.json") if chosen.isalnum() else None
+        name = self.summary["winner"]["name"] if chosen == winner else chosen
+        result = self.folder.read_json(f"retrained/{name}/result.json") if chosen.isalnum() else None
         if result is None:
             raise UserError(
                 f"--architecture {chosen}: not retrained in {self.path}; expected one of {self._retrained()}, "
@@ -98,7 +99,7 @@ class Run:
         return Context.open(self.experiment, self.path)
 
     def _retrained(self) -> list[str]:
-        return sorted(path.parent.name for path in self.path.glob("retrained/*/result.json"))
+        return sorted({path.parent.name[:10] for path in self.path.glob("retrained/*/result.json")})
 
     def _finished(self, name: str) -> Any:
         found = self.folder.read_json(name)
@@ -170,13 +171,8 @@ def _make_summary(context: Context) -> dict[str, Any]:
     weights, supernet = train_supernet(context, recipe)
     found = run_search(context, weights)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
-    if context.experiment.search_space.contains(lightgcn()):
-        # It is trained and tuned anyway: where nothing that the search found is better, it is the answer.
-        retrained.append(retrain(context, lightgcn(), recipe))
-    winner, tuning = _tuned(
-        context, max(retrained, key=lambda r: r["validation"][context.experiment.metric]), chosen
-    )
-    retrained = [winner, *(result for result in retrained if result["id"] != winner["id"])]
+    retrained, tuning = _tuned(context, retrained, recipe)
+    winner = retrained[0]
     baselines = tune_baselines(context)
     test = judge(context, winner, chosen, baselines)
     size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
@@ -184,17 +180,26 @@ def _make_summary(context: Context) -> dict[str, Any]:
 
 
 def _tuned(
-    context: Context, best: dict[str, Any], chosen: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tune the recipe of the best retrained candidate; return its best result and what the tuning found.
+    context: Context, retrained: list[dict[str, Any]], recipe: Recipe
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Tune the recipes of the best retrained candidates, let LightGCN compete, and return all, best first.
 
-    LightGCN had its tuning when the recipe was chosen.
+    LightGCN had its tuning when the recipe was chosen; where the search finds nothing better, it is the answer.
     """
-    architecture = Architecture.model_validate(best["architecture"])
-    if architecture == lightgcn():
-        return best, chosen | {"trials": 0, "seconds": 0.0}
-    tuning = tune_winner(context, architecture, Recipe.model_validate(best["recipe"]))
-    return retrain(context, architecture, recipe_of(tuning)), tuning
+    known, settings = lightgcn(), context.experiment.retrain
+    searched = [result for result in retrained if result["id"] != known.id][: settings.tuned]
+    tuning = []
+    all_trained = {result["name"]: result for result in retrained}
+    for result in searched:
+        architecture = Architecture.model_validate(result["architecture"])
+        tuning.append(tune_candidate(context, architecture, recipe))
+        tuned = retrain(context, architecture, recipe_of(tuning[-1]), tuned=True)
+        all_trained[tuned["name"]] = tuned
+    if context.experiment.search_space.contains(known):
+        same = retrain(context, known, recipe)
+        all_trained[same["name"]] = same
+    metric = context.experiment.metric
+    return sorted(all_trained.values(), key=lambda result: -result["validation"][metric]), tuning
 
 
 def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:
@@ -214,7 +219,7 @@ def _summary(
     supernet: dict[str, Any],
     found: list[Candidate],
     retrained: list[dict[str, Any]],
-    tuning: dict[str, Any],
+    tuning: list[dict[str, Any]],
     test: dict[str, Any],
     artefact_bytes: int,
 ) -> dict[str, Any]:
@@ -226,7 +231,7 @@ def _summary(
         "recipe": recipe["seconds"],
         "supernet": supernet["seconds"],
         "search": sum(c.seconds for c in found),
-        "retrain": sum(result["seconds"] for result in retrained) + tuning["seconds"],
+        "retrain": sum(result["seconds"] for result in [*retrained, *tuning]),
         "baselines": sum(row["seconds"] for row in test["baselines"] if row["name"] != "lightgcn"),
         "test": test["seconds"],
     }
@@ -246,11 +251,12 @@ def _summary(
         },
         "retrain": {
             "candidates": len(retrained),
-            "recipes": tuning["trials"],
+            "recipes": sum(result["trials"] for result in tuning),
             "seconds": seconds["retrain"],
         },
         "winner": {
             "id": winner["id"],
+            "name": winner["name"],
             "architecture": winner["architecture"],
             "description": winner["description"],
             "recipe": winner["recipe"],

@@ -73,9 +73,17 @@ def test_test_data_is_read_once(finished: nas.Run) -> None:
 
 def test_the_winner_is_the_best_retrained_on_validation(finished: nas.Run) -> None:
     results = [json.loads(path.read_text()) for path in finished.path.glob("retrained/*/result.json")]
-    assert len(results) == 2
     best = max(results, key=lambda result: result["validation"]["ndcg@20"])
-    assert finished.summary["winner"]["id"] == best["id"]
+    assert len(results) == finished.summary["retrain"]["candidates"] == 3, "two, and the better one tuned"
+    assert finished.summary["winner"]["name"] == best["name"]
+
+
+def test_lightgcn_competes_where_the_space_holds_it(tmp_path: Path) -> None:
+    settings = TINY | {"search_space": "lightgcn_like", "recipe": {"trials": 2}}
+    run = nas.search(settings, tmp_path / "run", ("search.trials=9", "supernet.epochs=1"))
+    lightgcn = run.folder.read_json("recipe.json")["validation"]["ndcg@20"]
+    assert run.summary["retrain"]["candidates"] == 4, "two, one of them tuned, and LightGCN"
+    assert run.summary["winner"]["validation"]["ndcg@20"] >= lightgcn
 
 
 def test_the_artefact_recommends_what_the_network_ranks(finished: nas.Run) -> None:

@@ -25,5 +25,5 @@ TINY: dict[str, Any] = {
     "recipe": {"trials": 3},
     "supernet": {"epochs": 3},
     "search": {"trials": 24, "population": 8},
-    "retrain": {"top": 2, "epochs": 6, "recipes": 3},
+    "retrain": {"top": 2, "epochs": 6, "recipes": 3, "tuned": 1},
 }

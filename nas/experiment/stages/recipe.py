@@ -2,7 +2,7 @@
 
 The recipe cannot be chosen on the supernet, which is itself trained by one. So LightGCN is tuned first: it trains in
 seconds, its best recipe serves its relatives, and its best training is the LightGCN baseline. The best retrained
-candidate is then tuned for itself, starting from there, with no more trainings than LightGCN had.
+candidates are then tuned each for itself, starting from there, with fewer trainings than LightGCN had.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ def choose_recipe(context: Context) -> dict[str, Any]:
     return context.done("recipe.json", lambda: _tune(context, "recipe", lightgcn(), first, trials))
 
 
-def tune_winner(context: Context, architecture: Architecture, first: Recipe) -> dict[str, Any]:
+def tune_candidate(context: Context, architecture: Architecture, first: Recipe) -> dict[str, Any]:
     """Return the same for a retrained architecture, `first` being the recipe that it was retrained with."""
     name, trials = f"tuning-{architecture.id}", context.experiment.retrain.recipes
     return context.done(f"{name}.json", lambda: _tune(context, name, architecture, first, trials))
@@ -97,5 +97,5 @@ def _try_one(context: Context, study: optuna.Study, architecture: Architecture, 
 
 
 def recipe_of(result: dict[str, Any]) -> Recipe:
-    """Read the recipe out of what `choose_recipe` or `tune_winner` returned."""
+    """Read the recipe out of what `choose_recipe` or `tune_candidate` returned."""
     return Recipe.model_validate(result["recipe"])

@@ -35,29 +35,33 @@ def retrain_best(
     return sorted(results, key=lambda result: -result["validation"][metric])
 
 
-def retrain(context: Context, architecture: Architecture, recipe: Recipe) -> dict[str, Any]:
-    """Train one architecture with each of `retrain.seeds` seeds, unless the run holds its result by this recipe.
+def retrain(
+    context: Context, architecture: Architecture, recipe: Recipe, *, tuned: bool = False
+) -> dict[str, Any]:
+    """Train one architecture with each of `retrain.seeds` seeds, unless the run holds its result already.
+
+    `tuned` says that the recipe is the architecture's own and not the run's; its result is kept beside the other.
 
     Returns:
-        {id, architecture, description, recipe, seeds, epochs, validation (means over seeds), spread (standard
+        {id, name (of its folder), architecture, description, recipe, seeds, epochs, validation (means over seeds), spread (standard
         deviation over seeds), curve, seconds}.
     """
-    name = f"retrained/{architecture.id}"
-    held: dict[str, Any] | None = context.folder.read_json(f"{name}/result.json")
-    if held is not None and held["recipe"] == recipe.model_dump(mode="json"):
-        return held
-    context.folder.write(name, lambda draft: _train(context, architecture, recipe, draft))
-    result: dict[str, Any] = context.folder.read_json(f"{name}/result.json")
+    name = architecture.id + ("-tuned" if tuned else "")
+    path = f"retrained/{name}"
+    if not (context.folder.path / path).exists():
+        context.folder.write(path, lambda draft: _train(context, architecture, recipe, name, draft))
+    result: dict[str, Any] = context.folder.read_json(f"{path}/result.json")
     return result
 
 
-def _train(context: Context, architecture: Architecture, recipe: Recipe, draft: Path) -> None:
+def _train(context: Context, architecture: Architecture, recipe: Recipe, name: str, draft: Path) -> None:
     experiment = context.experiment
     seeds = [experiment.search.seed + n for n in range(experiment.retrain.seeds)]
     fitted = [context.fit(architecture, recipe, seed) for seed in seeds]
     means = [one.evaluation.means for one in fitted]
     result = {
         "id": architecture.id,
+        "name": name,
         "architecture": architecture.model_dump(mode="json"),
         "description": str(architecture),
         "recipe": recipe.model_dump(mode="json"),
@@ -77,7 +81,7 @@ def refitted_weights(context: Context, result: dict[str, Any]) -> Weights:
     """Return the weights that are tested and exported: fitted on train + validation for the chosen epochs."""
     architecture = Architecture.model_validate(result["architecture"])
     recipe = Recipe.model_validate(result["recipe"])
-    name = f"retrained/{result['id']}/refitted.safetensors"
+    name = f"retrained/{result['name']}/refitted.safetensors"
     path = context.folder.path / name
     if not path.exists():
         weights = refit(

@@ -16,7 +16,7 @@ def section(evidence: Evidence) -> Html:
     """Return what the supernet promised and what training from scratch gave, with learning curves."""
     metric, results = evidence.objectives[0], evidence.retrained
     shown = metric_name(metric)
-    winners = frozenset(n for n, result in enumerate(results) if result["id"] == evidence.winner["id"])
+    winners = frozenset(n for n, result in enumerate(results) if _name(result) == _name(evidence.winner))
     later = len(results) - evidence.summary["retrain"]["candidates"]
     extra = f" {counted(later, 'more').capitalize()} trained later, on request." if later == 1 else ""
     extra = f" {later} more were trained later, on request." if later > 1 else extra
@@ -52,7 +52,7 @@ def _row(evidence: Evidence, result: dict[str, Any], won: bool) -> list[str]:
     several = len(result.get("seeds", [])) > 1
     return [
         "\u2605 " * won + result["description"],
-        result["id"],
+        _name(result),
         decimal(trial[metric]) if trial else NOTHING,
         decimal(result["validation"][metric]) + (f" \u00b1 {decimal(spread)}" if several else ""),
         count(result["epochs"]),
@@ -66,21 +66,21 @@ def _curves(evidence: Evidence) -> Html:
     metric = metric_name(evidence.objectives[0])
     figure = go.Figure()
     for number, result in enumerate(evidence.retrained[:_LINES]):
-        won = result["id"] == evidence.winner["id"]
+        won = _name(result) == _name(evidence.winner)
         colour, symbol = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         figure.add_trace(
             go.Scatter(
                 x=[epoch for epoch, _ in result["curve"]],
                 y=[value for _, value in result["curve"]],
                 mode="lines+markers",
-                name="\u2605 " * won + result["id"],
+                name="\u2605 " * won + _name(result),
                 line={
                     "color": colour,
                     "width": 3 if won else 2,
                     "dash": "solid" if number < len(COLOURS) else "dot",
                 },
                 marker={"size": 6, "symbol": symbol},
-                hovertemplate=f"{result['id']}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+                hovertemplate=f"{_name(result)}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             )
         )
     figure.update_layout(showlegend=True)
@@ -90,3 +90,8 @@ def _curves(evidence: Evidence) -> Html:
     return chart(
         figure, f"Learning curves{first}, first seed of each; training stops when they stay flat.", 400
     )
+
+
+def _name(result: dict[str, Any]) -> str:
+    """The id, and whether the recipe is the architecture's own; two trainings of one architecture differ in it."""
+    return str(result.get("name", result["id"]))
