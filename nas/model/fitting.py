@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nas.data.interactions import Interactions
 from nas.model.evaluation import Evaluation, evaluate, scorer_of
+from nas.model.ranking import DivergedError
 from nas.model.training import Trainer, TrainingData
 from nas.model.weights import Weights, parameters_of, start
 from nas.space.architecture import Architecture
@@ -71,7 +72,8 @@ def fit(
 ) -> Fitted:
     """Train from scratch with early stopping on `metric` over `held_out`.
 
-    `report` hears of every look; what it raises ends the training (so a tuner can prune).
+    A training that diverges ends there, and its best epoch before counts. `report` hears of every look; what it raises
+    ends the training (so a tuner can prune).
     """
     started = time.perf_counter()
     trainer = new_trainer(architecture, data, recipe, seed)
@@ -84,10 +86,13 @@ def fit(
     best_state, best_epoch, since = trainer.weights.state(), 0, 0
     curve = [(0, best.means[metric])]
     while trainer.epochs < patience.epochs and since < patience.looks:
-        trainer.epoch(lambda _rng: [architecture])
-        if trainer.epochs % patience.every and trainer.epochs < patience.epochs:
-            continue
-        found = look()
+        try:
+            trainer.epoch(lambda _rng: [architecture])
+            if trainer.epochs % patience.every and trainer.epochs < patience.epochs:
+                continue
+            found = look()
+        except DivergedError:
+            break
         curve.append((trainer.epochs, found.means[metric]))
         report(*curve[-1])
         since += 1

@@ -78,20 +78,23 @@ class Trainer:
             The mean loss of a step and an architecture.
 
         Raises:
-            DivergedError: the loss is no longer a number.
+            DivergedError: the loss of every architecture of a step is no longer a number.
         """
         rng = stream(self.seed, f"batches/{self.epochs}")
         generator = torch_stream(self.seed, f"steps/{self.epochs}", self.data.graph.device)
         total, steps = 0.0, 0
         for batch in batches(self.data, self.recipe.batches, rng):
             self.optimiser.zero_grad(set_to_none=True)
-            chosen = choose(rng)
+            chosen, finite = choose(rng), 0
             for architecture in chosen:
                 loss = self._loss(architecture, batch, generator)
+                value = float(loss.detach())
+                if not np.isfinite(value):
+                    # One subnet that overflows must not end the training of all others.
+                    continue
                 (loss / len(chosen)).backward()  # type: ignore[no-untyped-call]
-                total += float(loss.detach())
-                steps += 1
-            if not np.isfinite(total):
+                total, steps, finite = total + value, steps + 1, finite + 1
+            if not finite:
                 raise DivergedError("the loss is not a number: training diverged")
             self.optimiser.step()
         self.epochs += 1

@@ -5,7 +5,9 @@ import torch
 
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import evaluate, scorer_of
-from nas.model.fitting import Fitted, Patience, fit, refit
+from nas.model.fitting import Fitted, Patience, fit, new_trainer, refit
+from nas.model.ranking import DivergedError
+from nas.model.training import Trainer
 from nas.space import Architecture, GraphBranch, Layer, Recipe
 
 RECIPE = Recipe(start="noise", batches=2, learning_rate=0.02, dropout=0.0)
@@ -66,3 +68,34 @@ def test_what_report_raises_ends_the_training(ring: Any) -> None:
     with pytest.raises(InterruptedError):
         fitted(ring, one_layer("mean"), Patience(epochs=20, every=2, looks=9), report=report)
     assert [epoch for epoch, _ in heard] == [2, 4]
+
+
+def test_a_training_that_diverges_ends_with_its_best_epoch(ring: Any) -> None:
+    recipe = RECIPE.model_copy(update={"learning_rate": 1e30})
+    found = fit(
+        one_layer("gcn"), recipe, ring.data, ring.parts.valid, Patience(20, 1, 20),
+        metric="ndcg@10", ks=(10,), seed=0,
+    )  # fmt: skip
+    assert len(found.curve) < 20, "it has to have diverged"
+    assert 0 <= found.evaluation.means["ndcg@10"] <= 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found.weights.tensors.values())
+
+
+def test_one_subnet_that_overflows_does_not_end_the_others(
+    ring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = one_layer("lightgcn"), one_layer("gcn")
+    trainer = new_trainer(bad, ring.data, RECIPE, seed=0)
+    whole = Trainer._loss
+
+    def loss(self: Trainer, architecture: Architecture, *rest: Any) -> torch.Tensor:
+        value = whole(self, architecture, *rest)
+        return value * torch.inf if architecture == bad else value
+
+    monkeypatch.setattr(Trainer, "_loss", loss)
+    before = trainer.weights.tensors["users"].detach().clone()
+    assert trainer.epoch(lambda _rng: [good, bad]) < 100
+    assert not torch.equal(trainer.weights.tensors["users"], before)
+    assert bool(torch.isfinite(trainer.weights.tensors["users"]).all())
+    with pytest.raises(DivergedError):
+        trainer.epoch(lambda _rng: [bad])

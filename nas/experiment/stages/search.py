@@ -10,9 +10,10 @@ from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.storage import open_storage, study_name
 from nas.model.evaluation import costs, evaluate, final_states, sample_users
-from nas.model.ranking import dot_scorer
+from nas.model.ranking import DivergedError, dot_scorer
 from nas.model.weights import Weights
 from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
+from nas.search.objectives import QUALITIES
 from nas.search.pareto import front, hypervolume_history, losses
 from nas.shipped import shipped
 from nas.space.architecture import Architecture
@@ -60,8 +61,14 @@ def supernet_evaluator(context: Context, weights: Weights) -> Evaluator:
 
     def evaluator(architecture: Architecture) -> dict[str, float]:
         states = final_states(architecture, weights, data.graph)
-        found = evaluate(dot_scorer(*states[:2]), context.train, context.valid, experiment.ks, users)
-        return found.means | costs(architecture, *sizes) | {"refresh_seconds": states[2]}
+        try:
+            found = evaluate(
+                dot_scorer(*states[:2]), context.train, context.valid, experiment.ks, users
+            ).means
+        except DivergedError:
+            # Scores that are no numbers rank nothing: the worst of every quality.
+            found = {f"{name}@{k}": 0.0 for name in QUALITIES for k in experiment.ks}
+        return found | costs(architecture, *sizes) | {"refresh_seconds": states[2]}
 
     return evaluator
 
