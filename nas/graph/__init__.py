@@ -1,7 +1,8 @@
-"""The user-item graph, its normalisations, and the differentiable sparse operations over it."""
+"""The user-item graph and the differentiable sparse operations on it."""
 
+from nas.graph.attention import gat, gatv2
 from nas.graph.bipartite import Graph
 from nas.graph.pattern import Pattern
-from nas.graph.sparse import Operator, edge_softmax, gatv2_logits, propagate_edges, spmm
+from nas.graph.sparse import Operator
 
-__all__ = ["Graph", "Operator", "Pattern", "edge_softmax", "gatv2_logits", "propagate_edges", "spmm"]
+__all__ = ["Graph", "Operator", "Pattern", "gat", "gatv2"]

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
 
 from nas.data.interactions import Interactions
 from nas.graph.pattern import Pattern
@@ -24,30 +23,26 @@ class Graph:
         n_users: number of users; node u is user u.
         n_items: number of items; node n_users + i is item i.
         edges: the pattern of user-item edges, both directions.
-        loops: the same with a self-loop at every node.
     """
 
     n_users: int
     n_items: int
     edges: Pattern
-    loops: Pattern
 
     @classmethod
     def from_interactions(cls, interactions: Interactions, device: torch.device | str = "cpu") -> "Graph":
         """Connect each user with the items of its rows. Give it training rows only: what it holds is learned."""
-        user, item = interactions.user.astype(np.int64), interactions.item.astype(np.int64)
         n_users, n_items = interactions.n_users, interactions.n_items
-        ones = np.ones(len(user), dtype=np.float32)
-        shape = (n_users + n_items, n_users + n_items)
-        half = sparse.csr_array((ones, (user, item + n_users)), shape=shape)
-        both = sparse.csr_array(half + half.T)
-        looped = sparse.csr_array(both + sparse.eye_array(shape[0], format="csr", dtype=np.float32))
-        return cls(
-            n_users,
-            n_items,
-            Pattern.from_scipy(both).to(device),
-            Pattern.from_scipy(looped).to(device),
+        # The rows are sorted by user, then item, so they are a CSR matrix already.
+        ones = np.ones(len(interactions), dtype=np.int8)
+        half = sparse.csr_array((ones, interactions.item, interactions.offsets), shape=(n_users, n_items))
+        of_items = sparse.csr_array(half.T)
+        pointer = np.concatenate([half.indptr, len(interactions) + of_items.indptr[1:].astype(np.int64)])
+        column = np.concatenate([half.indices + np.int32(n_users), of_items.indices.astype(np.int32)])
+        pattern = Pattern(
+            torch.from_numpy(pointer.astype(np.int32)), torch.from_numpy(column.astype(np.int32, copy=False))
         )
+        return cls(n_users, n_items, pattern.to(device))
 
     @property
     def n_nodes(self) -> int:
@@ -71,27 +66,28 @@ class Graph:
         return float(degree.square().sum() / degree.sum().clamp(min=1))
 
     @cached_property
+    def loops(self) -> Pattern:
+        """The edges and a self-loop at every node."""
+        return self.edges.with_loops()
+
+    @cached_property
     def symmetric(self) -> Operator:
         """D^-1/2 A D^-1/2, LightGCN's (He et al., 2020, eq. 8); rows of isolated nodes are 0."""
-        return Operator(self.edges, _symmetric_values(self.edges))
+        root = self.edges.degree.clamp(min=1).rsqrt()
+        return Operator(self.edges, rows=root, columns=root)
 
     @cached_property
     def mean(self) -> Operator:
         """D^-1 A: the mean of the neighbours; rows of isolated nodes are 0."""
-        return Operator(self.edges, 1.0 / self.edges.degree[self.edges.row.long()])
+        return Operator(self.edges, rows=1 / self.edges.degree.clamp(min=1))
 
     @cached_property
     def sum(self) -> Operator:
         """A."""
-        return Operator(self.edges, torch.ones(self.n_edges, device=self.device))
+        return Operator(self.edges)
 
     @cached_property
     def symmetric_with_loops(self) -> Operator:
         """(D + I)^-1/2 (A + I) (D + I)^-1/2, GCN's (Kipf and Welling, 2017, eq. 2)."""
-        return Operator(self.loops, _symmetric_values(self.loops))
-
-
-def _symmetric_values(pattern: Pattern) -> Tensor:  # (E,)
-    # Every edge has two ends, so no degree that is read here is 0.
-    root = pattern.degree.rsqrt()
-    return root[pattern.row.long()] * root[pattern.column.long()]
+        root = (self.edges.degree + 1).rsqrt()
+        return Operator(self.edges, rows=root, columns=root, loops=True)

@@ -3,52 +3,41 @@
 Shape suffixes: N nodes, E directed edges.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
+from nas.graph.compiled import ranges_of
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Pattern:
-    """Who is connected to whom: edge e goes from node `column[e]` to node `row[e]`; rows are contiguous.
+    """Who is connected to whom: edge e goes from node `column[e]` to the node whose row holds it.
 
     The pattern is symmetric, so the transpose of a matrix on it is a permutation of its values.
 
     Attributes:
         pointer: (N + 1,) int32, where each row starts.
         column: (E,) int32, the source of each edge, increasing within a row.
-        row: (E,) int32, the target of each edge, increasing.
-        reverse: (E,) int64, the position of the opposite edge: `values[reverse]` are the transpose's values.
     """
 
     pointer: Tensor
     column: Tensor
-    row: Tensor
-    reverse: Tensor
+    _ranges: dict[int, list[tuple[int, int]]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_scipy(cls, adjacency: "sparse.csr_array") -> "Pattern":
         """Take the pattern of a symmetric (N, N) matrix; its values do not matter."""
-        matrix = sparse.csr_array(
-            (np.arange(1, adjacency.nnz + 1, dtype=np.float64), adjacency.indices, adjacency.indptr),
-            shape=adjacency.shape,
-        )
-        matrix.sort_indices()
-        # The k-th stored value of the transpose is the edge that lies opposite to the k-th of the matrix.
-        order, opposite = matrix.data.copy(), sparse.csr_array(matrix.T)
-        opposite.sort_indices()
-        position = np.empty(matrix.nnz + 1, dtype=np.int64)
-        position[order.astype(np.int64)] = np.arange(matrix.nnz)
+        matrix = sparse.csr_array(adjacency)
+        if not matrix.has_sorted_indices:
+            matrix = matrix.sorted_indices()
         return cls(
             pointer=torch.from_numpy(matrix.indptr.astype(np.int32)),
             column=torch.from_numpy(matrix.indices.astype(np.int32)),
-            row=torch.from_numpy(
-                np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
-            ),
-            reverse=torch.from_numpy(position[opposite.data.astype(np.int64)]),
         )
 
     @property
@@ -66,6 +55,34 @@ class Pattern:
         """(N,) float32, the number of edges that end in each node."""
         return torch.diff(self.pointer).to(torch.float32)
 
+    @cached_property
+    def row(self) -> Tensor:
+        """(E,) int32, the target of each edge, increasing."""
+        nodes = torch.arange(self.n_nodes, dtype=torch.int32, device=self.pointer.device)
+        return torch.repeat_interleave(nodes, torch.diff(self.pointer), output_size=self.n_edges)
+
+    @cached_property
+    def reverse(self) -> Tensor:
+        """(E,) int64, the position of the opposite edge: `values[reverse]` are the transpose's values."""
+        # Sorted by source, then target, the edges are the transpose's rows.
+        return torch.argsort(self.column, stable=True)
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Rows for each of torch's threads, by equal numbers of edges."""
+        threads = torch.get_num_threads()
+        if threads not in self._ranges:
+            self._ranges[threads] = ranges_of(self.pointer.numpy(), threads)
+        return self._ranges[threads]
+
+    def with_loops(self) -> "Pattern":
+        """Return the pattern with a self-loop at every node."""
+        ones = np.ones(self.n_edges, dtype=np.int8)
+        shape = (self.n_nodes, self.n_nodes)
+        matrix = sparse.csr_array((ones, self.column.cpu().numpy(), self.pointer.cpu().numpy()), shape=shape)
+        looped = matrix + sparse.eye_array(self.n_nodes, format="csr", dtype=np.int8)
+        return Pattern.from_scipy(sparse.csr_array(looped)).to(self.pointer.device)
+
     def to(self, device: torch.device | str) -> "Pattern":
         """Return the pattern on another device."""
-        return Pattern(*(t.to(device) for t in (self.pointer, self.column, self.row, self.reverse)))
+        return Pattern(self.pointer.to(device), self.column.to(device))

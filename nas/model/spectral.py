@@ -25,10 +25,10 @@ def singular_vectors(graph: Graph, columns: int, seed: int) -> tuple[Tensor, Ten
     rank = min(columns + _EXTRA, n_users, n_items)
 
     def to_users(items: Tensor) -> Tensor:
-        return (graph.symmetric.forward @ torch.cat([items.new_zeros(n_users, rank), items]))[:n_users]
+        return (graph.symmetric @ torch.cat([items.new_zeros(n_users, rank), items]))[:n_users]
 
     def to_items(users: Tensor) -> Tensor:
-        return (graph.symmetric.forward @ torch.cat([users, users.new_zeros(n_items, rank)]))[n_users:]
+        return (graph.symmetric @ torch.cat([users, users.new_zeros(n_items, rank)]))[n_users:]
 
     noise = stream(seed, "svd").normal(size=(n_items, rank)).astype(np.float32)
     basis = torch.linalg.qr(torch.from_numpy(noise).to(graph.device)).Q

@@ -3,116 +3,88 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from nas.graph import Graph, Operator, Pattern, edge_softmax, gatv2_logits, propagate_edges, sparse, spmm
-
-HEADS = [1, 2, 3]
+from nas.graph import Graph, Operator
 
 
-def numbers(*shape: int, seed: int = 0) -> Tensor:
+def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+    return torch.randn(shape, generator=generator, dtype=dtype).requires_grad_()
 
 
-def dense(pattern: Pattern, values: Tensor) -> Tensor:
-    """The (N, N) matrix with `values` (E,) on `pattern`, differentiable."""
-    empty = torch.zeros(pattern.n_nodes, pattern.n_nodes, dtype=values.dtype)
-    return empty.index_put((pattern.row.long(), pattern.column.long()), values)
+def dense(operator: Operator) -> Tensor:
+    """The operator's matrix, by its definition."""
+    pattern = operator.pattern
+    matrix = torch.zeros(pattern.n_nodes, pattern.n_nodes, dtype=torch.float64)
+    matrix[pattern.row.long(), pattern.column.long()] = 1.0
+    if operator.loops:
+        matrix += torch.eye(pattern.n_nodes, dtype=torch.float64)
+    if operator.rows is not None:
+        matrix = operator.rows[:, None] * matrix
+    return matrix if operator.columns is None else matrix * operator.columns
 
 
-@pytest.fixture
-def pattern(graph: Graph) -> Pattern:
-    """Without loops, so that it has empty rows."""
-    return graph.edges
+def operators(graph: Graph) -> list[Operator]:
+    rows, columns = (numbers(graph.n_nodes, seed=seed).detach() for seed in (8, 9))
+    scales = [(None, None), (rows, None), (None, columns), (rows, columns), (rows, rows)]
+    return [Operator(graph.edges, *pair, loops=loops) for pair in scales for loops in (False, True)]
 
 
-def test_spmm_is_the_dense_product(pattern: Pattern) -> None:
-    values, x = numbers(pattern.n_edges), numbers(pattern.n_nodes, 4, seed=1)
-    operator = Operator(pattern, values.detach())
-    torch.testing.assert_close(spmm(operator, x), dense(pattern, values) @ x)
-    assert gradcheck(lambda x: spmm(operator, x), (x,))
+@pytest.mark.parametrize("case", range(10))
+def test_a_product_is_the_dense_product_and_passes_gradcheck(graph: Graph, case: int) -> None:
+    operator, x = operators(graph)[case], numbers(graph.n_nodes, 4, seed=1)
+    torch.testing.assert_close((operator @ x), dense(operator) @ x)
+    torch.testing.assert_close(operator.transpose @ x.detach(), dense(operator).t() @ x.detach())
+    assert gradcheck(lambda x: operator @ x, (x,))
 
 
-def test_spmm_takes_a_slice_and_a_gradient_that_are_not_contiguous(pattern: Pattern) -> None:
-    operator, x = Operator(pattern, numbers(pattern.n_edges).detach()), numbers(pattern.n_nodes, 6, seed=1)
-    expected = torch.autograd.grad((operator.forward.to_dense() @ x[:, :3]).t().square().sum(), x)
-    torch.testing.assert_close(torch.autograd.grad(spmm(operator, x[:, :3]).t().square().sum(), x), expected)
+@pytest.mark.parametrize("columns", [1, 2, 3, 7, 8, 15, 16, 33, 64, 127, 128, 200])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_number_of_columns(graph: Graph, columns: int, dtype: torch.dtype) -> None:
+    operator, x = operators(graph)[7], numbers(graph.n_nodes, columns, dtype=dtype).detach()
+    found = operator @ x
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, (dense(operator) @ x.double()).to(dtype))
 
 
-@pytest.mark.parametrize("heads", HEADS)
-def test_propagate_edges_is_a_dense_product_a_head(pattern: Pattern, heads: int) -> None:
-    values, x = numbers(pattern.n_edges, heads), numbers(pattern.n_nodes, heads, 2, seed=1)
-    expected = torch.stack([dense(pattern, values[:, h]) @ x[:, h] for h in range(heads)], dim=1)
-    torch.testing.assert_close(propagate_edges(pattern, values, x), expected)
-    assert gradcheck(lambda v, x: propagate_edges(pattern, v, x), (values, x))
-
-
-@pytest.mark.parametrize("heads", HEADS)
-def test_edge_softmax_is_a_dense_softmax_of_each_row(pattern: Pattern, heads: int) -> None:
-    logits = numbers(pattern.n_edges, heads)
-    nowhere = dense(pattern, torch.ones(pattern.n_edges)) == 0
-    for h in range(heads):
-        rows = dense(pattern, logits[:, h]).masked_fill(nowhere, -torch.inf).softmax(1)
+def test_a_product_takes_slices_and_gradients_that_are_not_contiguous(graph: Graph) -> None:
+    operator, x = operators(graph)[6], numbers(graph.n_nodes, 6, seed=1)
+    for piece in (slice(0, 3), slice(2, 5), slice(0, 6, 2)):
+        expected = torch.autograd.grad((dense(operator) @ x[:, piece]).t().square().sum(), x)
         torch.testing.assert_close(
-            edge_softmax(pattern, logits)[:, h], rows[pattern.row.long(), pattern.column.long()]
+            torch.autograd.grad((operator @ x[:, piece]).t().square().sum(), x), expected
         )
-    assert gradcheck(lambda x: edge_softmax(pattern, x), (logits,))
+    upstream = torch.ones(()).expand(graph.n_nodes, 6).double()
+    (gradient,) = torch.autograd.grad((operator @ x), x, upstream)
+    torch.testing.assert_close(gradient, dense(operator).t() @ upstream)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_edge_softmax_sums_to_one_however_large_the_logits(pattern: Pattern, scale: float) -> None:
-    logits = (scale * numbers(pattern.n_edges, 2).sign()).float().requires_grad_()
-    weights = edge_softmax(pattern, logits)
-    sums = torch.zeros(pattern.n_nodes, 2).index_add_(0, pattern.row, weights.detach())
-    torch.testing.assert_close(sums, (pattern.degree > 0).float()[:, None].expand(-1, 2))
-    (gradient,) = torch.autograd.grad(weights.square().sum(), logits)
-    assert bool(torch.isfinite(gradient).all())
+def test_a_slice_of_the_product_is_the_product_of_the_slice_to_the_bit(graph: Graph) -> None:
+    x = numbers(graph.n_nodes, 100, dtype=torch.float32).detach()
+    wide = graph.symmetric @ x
+    for size in (1, 16, 31, 64, 96):
+        assert torch.equal(wide[:, :size], graph.symmetric @ x[:, :size])
 
 
-@pytest.mark.parametrize("heads", HEADS)
-@pytest.mark.parametrize("chunk", [1, 7, 10_000])
-def test_gatv2_logits_are_their_formula_in_chunks_of_any_size(
-    pattern: Pattern, heads: int, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sparse, "_EDGES_PER_CHUNK", chunk)
-    source, target = numbers(pattern.n_nodes, 2 * heads), numbers(pattern.n_nodes, 2 * heads, seed=1)
-    attention = numbers(heads, 2, seed=2)
-
-    def formula(source: Tensor, target: Tensor, attention: Tensor) -> Tensor:
-        joined = source[pattern.column.long()] + target[pattern.row.long()]
-        active = torch.where(joined > 0, joined, 0.2 * joined).view(-1, heads, 2)
-        return (active * attention).sum(-1)
-
-    inputs = (source, target, attention)
-    torch.testing.assert_close(gatv2_logits(pattern, *inputs), formula(*inputs))
-    upstream = numbers(pattern.n_edges, heads, seed=3).detach()
-    for found, expected in zip(
-        torch.autograd.grad(gatv2_logits(pattern, *inputs), inputs, upstream),
-        torch.autograd.grad(formula(*inputs), inputs, upstream),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected)
-
-
-def test_gatv2_logits_pass_gradcheck(pattern: Pattern, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "_EDGES_PER_CHUNK", 7)
-    inputs = (numbers(pattern.n_nodes, 4), numbers(pattern.n_nodes, 4, seed=1), numbers(2, 2, seed=2))
-    assert gradcheck(lambda s, t, a: gatv2_logits(pattern, s, t, a), inputs)
+def test_threads_do_not_change_a_bit(graph: Graph) -> None:
+    x, before = numbers(graph.n_nodes, 20, dtype=torch.float32).detach(), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3, 50):
+            torch.set_num_threads(threads)
+            found.append(graph.symmetric @ x)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found[1:])
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_gives_the_same_values_and_gradients(pattern: Pattern) -> None:
-    values, logits = numbers(pattern.n_edges), numbers(pattern.n_edges, 2)
-    x, attention = numbers(pattern.n_nodes, 4, seed=1), numbers(2, 2, seed=2)
-
-    def everything(device: str) -> list[Tensor]:
-        here = pattern.to(device)
-        leaves = [t.detach().to(device).requires_grad_() for t in (x, logits, attention)]
-        states, scores, vector = leaves
-        summed = spmm(Operator(here, values.detach().to(device)), states)
-        edges = edge_softmax(here, scores + gatv2_logits(here, states, summed, vector))
-        out = propagate_edges(here, edges, summed.view(here.n_nodes, 2, 2))
-        return [t.cpu() for t in (out, *torch.autograd.grad(out.square().sum(), leaves))]
-
-    for found, expected in zip(everything("cuda"), everything("cpu"), strict=True):
-        torch.testing.assert_close(found, expected)
+def test_cuda_gives_the_same_values_and_gradients(graph: Graph) -> None:
+    x = numbers(graph.n_nodes, 4)
+    for operator in operators(graph):
+        scales = [None if s is None else s.cuda() for s in (operator.rows, operator.columns)]
+        there = Operator(operator.pattern.to("cuda"), *scales, loops=operator.loops)
+        out = there @ x.cuda()
+        torch.testing.assert_close(out.cpu(), (operator @ x))
+        found = torch.autograd.grad(out.square().sum(), x)
+        torch.testing.assert_close(found, torch.autograd.grad((operator @ x).square().sum(), x))

@@ -187,7 +187,7 @@ def test_an_activation_is_its_formula_and_spares_linear_layers(
     arch = architecture(["gcn", "lightgcn"], activation=activation, readout="concat")
     weights = weights_of(arch, graph, randomise)
     first = FUNCTIONS[activation](apply_layer(weights, graph, 0, "gcn", embeddings(weights)))
-    expected = torch.cat([embeddings(weights), first, graph.symmetric.forward @ first], 1)
+    expected = torch.cat([embeddings(weights), first, graph.symmetric @ first], 1)
     torch.testing.assert_close(final(arch, weights, graph), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
+from nas.graph.attention import gat
 from nas.graph.bipartite import Graph
-from nas.graph.sparse import edge_softmax, propagate_edges
-
-_SLOPE = 0.2
 
 
 def parameters(size: int, _heads: int) -> dict[str, Parameter]:
@@ -24,15 +21,11 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    pattern = graph.loops
-    states = (x @ tensors["weight"]).view(len(x), heads, -1)
-    source = (states * tensors["attention_source"].view(heads, -1)).sum(-1)
-    target = (states * tensors["attention_target"].view(heads, -1)).sum(-1)
-    logits = F.leaky_relu(
-        source.index_select(0, pattern.column) + target.index_select(0, pattern.row), _SLOPE
-    )
-    out = propagate_edges(pattern, edge_softmax(pattern, logits), states)
-    return out.reshape(len(x), -1) + tensors["bias"]
+    states = x @ tensors["weight"]
+    by_head = states.view(len(x), heads, -1)
+    source = (by_head * tensors["attention_source"].view(heads, -1)).sum(-1)
+    target = (by_head * tensors["attention_target"].view(heads, -1)).sum(-1)
+    return gat(graph.loops, states, source, target) + tensors["bias"]
 
 
 GAT = Aggregator(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
+from nas.graph.attention import gatv2
 from nas.graph.bipartite import Graph
-from nas.graph.sparse import edge_softmax, gatv2_logits, propagate_edges
 
 
 def parameters(size: int, _heads: int) -> dict[str, Parameter]:
@@ -25,10 +25,8 @@ def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, heads: int) ->
     """(N, d) -> (N, d)."""
     source = x @ tensors["weight_source"] + tensors["bias_source"]
     target = x @ tensors["weight_target"] + tensors["bias_target"]
-    logits = gatv2_logits(graph.loops, source, target, tensors["attention"].view(heads, -1))
-    states = source.view(len(x), heads, -1)
-    out = propagate_edges(graph.loops, edge_softmax(graph.loops, logits), states)
-    return out.reshape(len(x), -1) + tensors["bias"]
+    attention = tensors["attention"].view(heads, -1)
+    return gatv2(graph.loops, source, target, attention) + tensors["bias"]
 
 
 GATV2 = Aggregator(

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
 from nas.graph.bipartite import Graph
-from nas.graph.sparse import spmm
 
 
 def parameters(size: int, _heads: int) -> dict[str, Parameter]:
@@ -16,7 +15,7 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    return spmm(graph.symmetric_with_loops, x @ tensors["weight"]) + tensors["bias"]
+    return graph.symmetric_with_loops @ (x @ tensors["weight"]) + tensors["bias"]
 
 
 GCN = Aggregator(

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
 from nas.graph.bipartite import Graph
-from nas.graph.sparse import spmm
 
 
 def parameters(size: int, _heads: int) -> dict[str, Parameter]:
@@ -28,7 +27,7 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    gathered = (1 + tensors["eps"]) * x + spmm(graph.sum, x)
+    gathered = (1 + tensors["eps"]) * x + graph.sum @ x
     scaled = gathered / (1 + graph.mean_neighbour_degree)
     hidden = torch.relu(scaled @ tensors["weight_in"] + tensors["bias_in"])
     return hidden @ tensors["weight_out"] + tensors["bias_out"]

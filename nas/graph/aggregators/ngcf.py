@@ -9,7 +9,6 @@ from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
 from nas.graph.bipartite import Graph
-from nas.graph.sparse import spmm
 
 
 def parameters(size: int, _heads: int) -> dict[str, Parameter]:
@@ -22,7 +21,7 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    neighbours = spmm(graph.symmetric, x)
+    neighbours = graph.symmetric @ x
     return (neighbours + x) @ tensors["weight_sum"] + (neighbours * x) @ tensors["weight_product"]
 
 

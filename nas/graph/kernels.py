@@ -1,0 +1,138 @@
+"""The CPU kernels of propagation, each on a range of rows of a symmetric pattern.
+
+Shape suffixes: N nodes, D columns (all heads together), L lanes.
+"""
+
+from nas.graph.compiled import compiled
+from nas.graph.edge_loops import (
+    add_rows,
+    gat_row,
+    gat_row_backward,
+    gatv2_row,
+    gatv2_row_backward_source,
+    gatv2_row_backward_target,
+)
+
+
+@compiled
+def sum_rows(pointer, index, x, loops, scale, out, begin, end):
+    """out[r] = scale[r] * (sum of x over r's neighbours, and x[r] itself if `loops`); x, out (N, D), scale (N,)."""
+    for r in range(begin, end):
+        for d in range(x.shape[1]):
+            out[r, d] = x[r, d] if loops else 0
+        add_rows(x, index, pointer[r], pointer[r + 1], r, out)
+        for d in range(x.shape[1]):
+            out[r, d] *= scale[r]
+
+
+@compiled
+def gat_forward(pointer, index, x, source, target, slope, out, positive, share, highest, summed, begin, end):
+    """GAT's attention and its weighted sum.
+
+    out[r] = sum of a[e] * x[c], a = softmax over r's edges of LeakyReLU(source[c] + target[r]); x, out (N, D), source,
+    target (N, L). `positive` (N, D) is that part of out, and `share` (N, L) that part of the weights, whose logit is
+    positive. The softmax's denominator is exp(highest) * summed, (N, L) each.
+    """
+    for r in range(begin, end):
+        gat_row(
+            x,
+            index,
+            pointer[r],
+            pointer[r + 1],
+            r,
+            source,
+            target,
+            slope,
+            out,
+            positive,
+            share,
+            highest,
+            summed,
+        )
+
+
+@compiled
+def gat_backward(
+    pointer, index, grad, x, source, target, slope, total, mean, grad_x, grad_source, begin, end
+):
+    """Gradients of `gat_forward`'s x and source, from that of out, `grad` (N, D).
+
+    Row c collects from the rows r that it was summed into. total (N, L) is the logarithm of the softmax's denominator,
+    mean (N, L) is grad . out of each head, in one of its lanes only; grad_source (N, L) is to be summed over lanes.
+    """
+    for c in range(begin, end):
+        gat_row_backward(
+            grad,
+            index,
+            pointer[c],
+            pointer[c + 1],
+            c,
+            x,
+            source,
+            target,
+            slope,
+            total,
+            mean,
+            grad_x,
+            grad_source,
+        )
+
+
+@compiled
+def gatv2_forward(pointer, index, x, target, attention, slope, heads, out, highest, summed, begin, end):
+    """GATv2's attention and its weighted sum: logits attention . LeakyReLU(x[c] + target[r]), attention (1, D)."""
+    for r in range(begin, end):
+        gatv2_row(
+            x, index, pointer[r], pointer[r + 1], r, target, attention, slope, heads, out, highest, summed
+        )
+
+
+@compiled
+def gatv2_backward_target(
+    pointer, index, x, target, grad, attention, slope, heads, total, mean, slopes, active, begin, end
+):
+    """Sums over r's edges for the gradients of target and attention.
+
+    With g the gradient of an edge's logit: slopes[r] (N, D) = sum of g * LeakyReLU'(x[c] + target[r]), and active[r]
+    (N, D) = sum of g * LeakyReLU(x[c] + target[r]).
+    """
+    for r in range(begin, end):
+        gatv2_row_backward_target(
+            x,
+            index,
+            pointer[r],
+            pointer[r + 1],
+            r,
+            target,
+            grad,
+            attention,
+            slope,
+            heads,
+            total,
+            mean,
+            slopes,
+            active,
+        )
+
+
+@compiled
+def gatv2_backward_source(
+    pointer, index, x, target, grad, attention, slope, heads, total, mean, grad_x, begin, end
+):
+    """The gradient of x: row c collects from the rows r that it was summed into, and was scored by."""
+    for c in range(begin, end):
+        gatv2_row_backward_source(
+            x,
+            index,
+            pointer[c],
+            pointer[c + 1],
+            c,
+            target,
+            grad,
+            attention,
+            slope,
+            heads,
+            total,
+            mean,
+            grad_x,
+        )
