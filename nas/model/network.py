@@ -4,14 +4,18 @@ Shape suffixes: U users, I items, N = U + I nodes, d hidden size, D final size.
 """
 
 from collections.abc import Callable
+from functools import partial, reduce
+from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
-from nas.model.weights import Weights, parameters_of
+from nas.model.sharing import Memory, SharedProducts
+from nas.model.weights import Weights
 from nas.space.architecture import Architecture, GraphBranch
 
 # APPNP's teleport probability (Klicpera et al., ICLR 2019).
@@ -26,56 +30,124 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def propagate(
-    architecture: Architecture,
-    weights: Weights,
-    graph: Graph,
-    *,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
+def propagate(architecture: Architecture, weights: Weights, graph: Graph) -> tuple[Tensor, Tensor]:
     """Return the final states of users (U, D) and items (I, D); a user's score of an item is their dot product.
 
-    For cosine scores the states have length 1. `dropout` hides that share of the embeddings' entries, drawn from
-    `generator`; leave it 0 to score.
+    For cosine scores the states have length 1.
     """
-    branch = architecture.graph
-    parameters = parameters_of(branch, graph.n_users, graph.n_items)
+    return Propagation(weights, graph, architecture.graph.hidden_size)(architecture)
 
-    def tensor(name: str) -> Tensor:
-        return weights(name, parameters[name].shape)
 
-    x = torch.cat([tensor("users"), tensor("items")])
-    if dropout:
-        keep = torch.rand(x.shape, generator=generator, device=x.device) >= dropout
-        x = x * keep / (1 - dropout)
-    states = [x]
-    for n, layer in enumerate(branch.layers):
-        aggregator = AGGREGATORS[layer.aggregator]
-        prefix = f"{n}.{layer.aggregator}."
-        tensors = {name.removeprefix(prefix): tensor(name) for name in parameters if name.startswith(prefix)}
-        inward = torch.stack(states).mean(0) if branch.skip == "dense" else states[-1]
-        out = aggregator.apply(inward, tensors, graph, layer.heads)
+class Propagation:
+    """Final states of any number of architectures on one weight store; what they share is computed once.
+
+    Architectures that begin with the same layers share the states after them. As long as all layers are linear, each
+    column depends on itself alone, so a narrower architecture takes a slice of a wider one's states, and the products
+    of the graph with a state are shared by all aggregators that need them. Results are the same, to the bit, as those
+    of each architecture alone. The weights must stand still.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        graph: Graph,
+        widest: int,
+        *,
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+        most_bytes: int = 0,
+    ) -> None:
+        """Share among architectures of hidden size `widest` and below.
+
+        Args:
+            weights: tensors by name.
+            graph: the training graph.
+            widest: columns of the embeddings to begin with.
+            dropout: share of the embeddings' entries to hide, the same ones for all architectures.
+            generator: where dropout draws from.
+            most_bytes: memory for shared states; what was not used for longest is forgotten.
+        """
+        self._weights, self._graph, self._memory = weights, graph, Memory(most_bytes)
+        users = weights("users", (graph.n_users, widest))
+        self._embeddings = torch.cat([users, weights("items", (graph.n_items, widest))])
+        if dropout:
+            self._embeddings = self._embeddings * _kept(self._embeddings, dropout, generator)
+
+    def __call__(self, architecture: Architecture) -> tuple[Tensor, Tensor]:
+        """Return the final states of users (U, D) and items (I, D)."""
+        branch, n_users = architecture.graph, self._graph.n_users
+        states = [_columns(self._embeddings, branch.hidden_size)]
+        for n in range(len(branch.layers)):
+            layer = partial(self._layer, branch, n, states)
+            states.append(self._memory.get(_prefix(branch, n + 1), branch.hidden_size, layer))
+        final = _readout(branch, states, self._weights)
+        if branch.score == "cosine":
+            final = F.normalize(final, dim=1)
+        return final[:n_users], final[n_users:]
+
+    def _layer(self, branch: GraphBranch, n: int, states: list[Tensor]) -> Tensor:
+        """Return the states (N, d) that layer n (from 0) makes of those before it."""
+        layer = branch.layers[n]
+        aggregator, name = AGGREGATORS[layer.aggregator], f"{n}.{layer.aggregator}."
+        inward = _mean(states) if branch.skip == "dense" else states[-1]
+        tensors = {
+            key: self._weights(name + key, parameter.shape)
+            for key, parameter in aggregator.parameters(branch.hidden_size, layer.heads).items()
+        }
+        products = cast(Graph, SharedProducts(self._graph, self._memory, _prefix(branch, n), inward))
+        out = aggregator.apply(inward, tensors, products, layer.heads)
         if branch.activated(n):
             out = ACTIVATIONS[branch.activation](out)
         if branch.skip == "residual":
-            out = (out + inward) / 2
-        elif branch.skip == "initial":
-            out = (1 - _TELEPORT) * out + _TELEPORT * states[0]
-        states.append(out)
-    final = _readout(branch, states, tensor)
-    if branch.score == "cosine":
-        final = F.normalize(final, dim=1)
-    return final[: graph.n_users], final[graph.n_users :]
+            return (out + inward) / 2
+        if branch.skip == "initial":
+            return (1 - _TELEPORT) * out + _TELEPORT * states[0]
+        return out
 
 
-def _readout(branch: GraphBranch, states: list[Tensor], tensor: Callable[[str], Tensor]) -> Tensor:
+def _prefix(branch: GraphBranch, n: int) -> tuple[object, ...]:
+    """Return what the states after n layers depend on, beside the weights and, where it is left out, the width."""
+    if not n:
+        return ()
+    layers = branch.layers[:n]
+    if all(AGGREGATORS[layer.aggregator].linear for layer in layers):
+        return (layers, branch.skip)
+    activated = tuple(branch.activated(m) for m in range(n))
+    return (layers, branch.skip, branch.activation if any(activated) else None, activated, branch.hidden_size)
+
+
+def _columns(x: Tensor, size: int) -> Tensor:
+    # Contiguous, because a dense product may round otherwise where the rows lie further apart.
+    return x if x.shape[1] == size else x[:, :size].contiguous()
+
+
+def _kept(x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
+    """Return what dropout multiplies `x` with: 0, or 1 / (1 - dropout)."""
+    if x.device.type != "cpu":
+        hidden = torch.rand(x.shape, generator=generator, device=x.device) < dropout
+    else:
+        # Two random bytes an entry: a third of the time that torch takes for its numbers.
+        seed = int(torch.randint(2**62, (), generator=generator))
+        drawn = np.random.Generator(np.random.SFC64(seed)).bytes(2 * x.numel())
+        hidden = torch.from_numpy(np.frombuffer(drawn, np.uint16) < dropout * 2**16).view(x.shape)
+    return (~hidden).to(x.dtype).div_(1 - dropout)
+
+
+def _readout(branch: GraphBranch, states: list[Tensor], weights: Weights) -> Tensor:
     if branch.readout == "last":
         return states[-1]
     if branch.readout == "concat":
         return torch.cat(states, dim=1)
-    stacked = torch.stack(states)
     if branch.readout == "mean":
-        return stacked.mean(0)
-    weighted: Tensor = torch.tensordot(tensor("readout") / len(states), stacked, dims=1)
-    return weighted
+        return _mean(states)
+    shares = weights("readout", (len(states),)) / len(states)
+    return _sum([share * state for share, state in zip(shares, states, strict=True)])
+
+
+def _mean(states: list[Tensor]) -> Tensor:
+    return _sum(states) / len(states)
+
+
+def _sum(states: list[Tensor]) -> Tensor:
+    # One by one: a stack would hold every state a second time.
+    return reduce(torch.add, states)

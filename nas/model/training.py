@@ -1,5 +1,6 @@
 """Training: of one architecture or, with shared weights, of many."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from nas.data.interactions import Interactions
 from nas.graph import Graph
 from nas.model.losses import LOSSES, Batch
-from nas.model.network import propagate
+from nas.model.network import Propagation
 from nas.model.ranking import DivergedError
 from nas.model.weights import Weights
 from nas.randomness import stream, torch_stream
@@ -36,18 +37,29 @@ class TrainingData:
         return cls(Graph.from_interactions(interactions, device), interactions)
 
 
-# Keeps a step's scores, users of the batch x negatives, within tens of megabytes on large data.
-_MOST_USERS = 4096
+# What an edge of the propagation costs, in entries of a loss's score matrix: measured, about 10 on ML-1M and Gowalla.
+_EDGE_COST = 10
+
+
+def steps_of(data: TrainingData, recipe: Recipe) -> int:
+    """Return the steps of an epoch: `recipe.batches`, or more where they cost less than the loss.
+
+    A step propagates over the whole graph whatever its batch, while the loss of an epoch costs the same in any number
+    of steps. Up to the point where both cost alike, more steps are nearly free.
+    """
+    users = int((np.diff(data.interactions.offsets) > 0).sum())
+    scores = users * min(recipe.negatives, data.interactions.n_items)
+    most = scores // (_EDGE_COST * max(1, data.graph.n_edges))
+    return min(users, max(recipe.batches, most))
 
 
 def batches(data: TrainingData, parts: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield all users with training items in random order, in `parts` equal parts, or more on large data."""
+    """Yield all users with training items in random order, in `parts` parts of equal size; no part is empty."""
     offsets, items = data.interactions.offsets, data.interactions.item
     counts = np.diff(offsets)
     order = rng.permutation(np.flatnonzero(counts))
     device = data.graph.device
-    parts = min(len(order), max(parts, -(-len(order) // _MOST_USERS)))
-    for users in np.array_split(order, parts):
+    for users in np.array_split(order, min(len(order), parts)):
         sizes = counts[users]
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         positives = items[np.repeat(offsets[users], sizes) + within].astype(np.int64)
@@ -69,7 +81,7 @@ class Trainer:
         self.weights, self.data, self.recipe, self.seed = weights, data, recipe, seed
         self.epochs = 0
         # Tensors that a step's architectures do not use keep grad None, and Adam then leaves them alone.
-        self.optimiser = torch.optim.Adam(weights.tensors.values(), lr=recipe.learning_rate, foreach=False)
+        self.optimiser = torch.optim.Adam(weights.tensors.values(), lr=recipe.learning_rate, fused=True)
 
     def epoch(self, choose: Callable[[np.random.Generator], Sequence[Architecture]]) -> float:
         """Train one epoch; each step sums the losses of the architectures that `choose` returns.
@@ -82,23 +94,41 @@ class Trainer:
         """
         rng = stream(self.seed, f"batches/{self.epochs}")
         generator = torch_stream(self.seed, f"steps/{self.epochs}", self.data.graph.device)
-        total, steps = 0.0, 0
-        for batch in batches(self.data, self.recipe.batches, rng):
-            self.optimiser.zero_grad(set_to_none=True)
-            chosen, finite = choose(rng), 0
-            for architecture in chosen:
-                loss = self._loss(architecture, batch, generator)
-                value = float(loss.detach())
-                if not np.isfinite(value):
-                    # One subnet that overflows must not end the training of all others.
-                    continue
-                (loss / len(chosen)).backward()  # type: ignore[no-untyped-call]
-                total, steps, finite = total + value, steps + 1, finite + 1
-            if not finite:
-                raise DivergedError("the loss is not a number: training diverged")
-            self.optimiser.step()
+        losses = [
+            loss
+            for batch in batches(self.data, steps_of(self.data, self.recipe), rng)
+            for loss in self.step(batch, choose(rng), generator)
+        ]
         self.epochs += 1
-        return total / steps
+        return float(np.mean(losses))
+
+    def step(
+        self, batch: Batch, architectures: Sequence[Architecture], generator: torch.Generator
+    ) -> list[float]:
+        """Take one optimiser step on the mean of the architectures' losses; return those that are numbers.
+
+        Raises:
+            DivergedError: none of them is.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        # The widest first: narrower ones then take slices of what it has made.
+        ordered = sorted(architectures, key=lambda architecture: -architecture.graph.hidden_size)
+        states = Propagation(
+            self.weights,
+            self.data.graph,
+            ordered[0].graph.hidden_size,
+            dropout=self.recipe.dropout,
+            generator=generator,
+            most_bytes=sys.maxsize if len(ordered) > 1 else 0,
+        )
+        # One subnet that overflows must not end the training of all others.
+        losses = [self._loss(architecture, states, batch, generator) for architecture in ordered]
+        finite = [loss for loss in losses if bool(torch.isfinite(loss))]
+        if not finite:
+            raise DivergedError("the loss is not a number: training diverged")
+        (torch.stack(finite).sum() / len(ordered)).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return [float(loss.detach()) for loss in finite]
 
     def state(self) -> dict[str, Tensor]:
         """Return weights and Adam's moments as CPU tensors, ready to be saved."""
@@ -122,11 +152,11 @@ class Trainer:
                 }
         self.epochs = epochs
 
-    def _loss(self, architecture: Architecture, batch: Batch, generator: torch.Generator) -> Tensor:
+    def _loss(
+        self, architecture: Architecture, states: Propagation, batch: Batch, generator: torch.Generator
+    ) -> Tensor:
         recipe, graph = self.recipe, self.data.graph
-        users, items = propagate(
-            architecture, self.weights, graph, dropout=recipe.dropout, generator=generator
-        )
+        users, items = states(architecture)
         loss = LOSSES[recipe.loss](users, items, batch, recipe, generator)
         if recipe.weight_decay:
             size = architecture.graph.hidden_size

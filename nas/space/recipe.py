@@ -25,5 +25,6 @@ class Recipe(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the embeddings' entries that a training step hides."""
     batches: int = Field(default=2, ge=1)
-    """Parts that an epoch divides the users into, one step each; a part has at most 4,096 users. A step costs a
-    propagation over the whole graph, so few large steps are the cheaper way to the same quality."""
+    """Least number of parts that an epoch divides the users into, one step each. A step costs a propagation over the
+    whole graph, so few large steps are the cheaper way to the same quality; where the loss costs more than that (many
+    users, few interactions each), an epoch has as many steps as make both cost alike."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from nas.data import Interactions
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
-from nas.model.network import ACTIVATIONS, propagate
+from nas.model.network import ACTIVATIONS, Propagation, propagate
 from nas.model.weights import Weights, parameters_of
 from nas.space import Architecture, GraphBranch, Layer, SearchSpace
 from nas.space.graph_space import _WORDS
@@ -209,7 +209,7 @@ def test_dropout_hides_its_share_of_the_embeddings_and_scales_the_rest(
 
     def dropped(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return torch.cat(propagate(arch, weights, graph, dropout=0.3, generator=generator))
+        return torch.cat(Propagation(weights, graph, 64, dropout=0.3, generator=generator)(arch))
 
     ratio = dropped(0) / whole
     kept = ratio != 0

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from nas.data import Interactions
-from nas.model import training
 from nas.model.fitting import new_trainer
 from nas.model.losses import LOSSES
 from nas.model.ranking import DivergedError
-from nas.model.training import Trainer, TrainingData, batches
+from nas.model.training import Trainer, TrainingData, batches, steps_of
 from nas.model.weights import Weights, parameters_of_space, start
 from nas.space import Architecture, Recipe, SearchSpace
 
@@ -89,16 +88,10 @@ def test_a_supernet_that_resumes_is_the_uninterrupted_one(data: TrainingData) ->
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize(("parts", "most_users", "expected"), [(3, 4096, 3), (1, 4096, 1), (3, 10, 4)])
+@pytest.mark.parametrize("parts", [1, 3])
 def test_batches_hold_every_user_once_with_all_its_items(
-    parts: int,
-    most_users: int,
-    expected: int,
-    tiny: Interactions,
-    small: Interactions,
-    monkeypatch: pytest.MonkeyPatch,
+    parts: int, tiny: Interactions, small: Interactions
 ) -> None:
-    monkeypatch.setattr(training, "_MOST_USERS", most_users)
     for interactions in (tiny, small):
         data = TrainingData.of(interactions)
         found = list(batches(data, parts, np.random.default_rng(0)))
@@ -111,13 +104,38 @@ def test_batches_hold_every_user_once_with_all_its_items(
         ]
         assert sorted(pairs) == list(zip(interactions.user.tolist(), interactions.item.tolist(), strict=True))
         assert all(bool((batch.owner.diff() >= 0).all()) for batch in found)
-    assert len(found) == expected
+    assert len(found) == parts
     assert max(len(batch.users) for batch in found) - min(len(batch.users) for batch in found) <= 1
 
 
 def test_no_batch_is_empty_however_many_parts(tiny: Interactions) -> None:
     found = list(batches(TrainingData.of(tiny), 100, np.random.default_rng(0)))
     assert [len(batch.users) for batch in found] == [1] * 7
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "each", "negatives", "expected"),
+    [
+        # scores = users * min(items, negatives), edges = 2 * users * each; steps = scores / (10 * edges), 2 or more.
+        (200, 2000, 1, 4096, 100),
+        (200, 2000, 1, 500, 25),
+        (200, 2000, 50, 4096, 2),
+        (200, 40, 20, 4096, 2),
+        (3, 2000, 1, 4096, 3),
+        (1, 40, 4, 4096, 1),
+    ],
+)
+def test_an_epoch_has_as_many_steps_as_make_propagation_cost_what_the_loss_does(
+    users: int, items: int, each: int, negatives: int, expected: int
+) -> None:
+    pairs = np.arange(users * each)
+    interactions = Interactions(
+        (pairs // each).astype(np.int32),
+        (pairs % each).astype(np.int32),
+        tuple(map(str, range(users))),
+        tuple(map(str, range(items))),
+    )
+    assert steps_of(TrainingData.of(interactions), Recipe(negatives=negatives)) == expected
 
 
 def test_batches_follow_their_stream(data: TrainingData) -> None:

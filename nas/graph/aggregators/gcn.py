@@ -15,7 +15,7 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    return graph.symmetric_with_loops @ (x @ tensors["weight"]) + tensors["bias"]
+    return (graph.symmetric_with_loops @ x) @ tensors["weight"] + tensors["bias"]
 
 
 GCN = Aggregator(
