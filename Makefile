@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
 
-.PHONY: search test test-slow check clean
+.PHONY: search test test-slow check bench clean
 
 search: $(READY)
 	$(BIN)/nas search
@@ -20,6 +21,12 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(BENCH_READY)
+	$(BIN)/python experiments/benchmarks/propagation.py --out results/benchmarks/propagation.json
+	$(BIN)/python experiments/benchmarks/training.py --out results/benchmarks/training.json
+	$(BIN)/python experiments/benchmarks/evaluation.py --out results/benchmarks/evaluation.json
+	$(BIN)/python experiments/benchmarks/generation.py --out results/benchmarks/generation.json
+
 clean:
 	rm -rf $(VENV)
 
@@ -28,4 +35,8 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@

@@ -1,12 +1,12 @@
 """Small interactions, their graph, and weights that no default hides behind."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from pyg_twins import import_pyg
 
 from nas.data import Interactions
 from nas.graph import Graph
@@ -76,10 +76,5 @@ def small() -> Interactions:
 
 @pytest.fixture(scope="session")
 def pyg() -> ModuleType:
-    """PyG, the oracle; its import warns of torch's deprecations and takes seconds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import torch_geometric
-        import torch_geometric.metrics
-        import torch_geometric.nn.models
-    return torch_geometric
+    """PyG, the oracle."""
+    return import_pyg()

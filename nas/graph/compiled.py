@@ -8,22 +8,28 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+T = TypeVar("T")
+
 _pool: ThreadPoolExecutor | None = None
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel when it is first called, and keep the machine code beside the source for the next process."""
+def compiled(function: Callable[..., Any], *, reorder: bool = False) -> Callable[..., Any]:
+    """Compile a kernel when it is first called, and keep the machine code beside the source for the next process.
+
+    `reorder` allows sums to be taken in another order, without which a loop that sums numbers cannot be vectorised.
+    """
 
     def compile_it(cache: bool) -> Callable[..., Any]:
+        fast = {"contract", "nsz"} | ({"reassoc"} if reorder else set())
         kernel: Callable[..., Any] = numba.njit(
-            function, cache=cache, nogil=True, error_model="numpy", fastmath={"contract", "nsz"}
+            function, cache=cache, nogil=True, error_model="numpy", fastmath=fast
         )
         return kernel
 
@@ -56,6 +62,26 @@ def in_threads(kernel: Callable[..., Any], ranges: Sequence[tuple[int, int]], *a
     waiting = [_pool.submit(kernel, *arguments, *part) for part in ranges[:-1]] if _pool else []
     last = kernel(*arguments, *ranges[-1])
     return [*(future.result() for future in waiting), last]
+
+
+def on_cores(work: Callable[[int, int], T], pieces: int) -> list[T]:
+    """Call work(begin, end) for ranges of 0..pieces, each on a core of its own; return the results in order.
+
+    torch's operations within `work` use one thread. Where they are small, that is faster than many threads on each:
+    waking a thread up takes 0.1 ms and more.
+    """
+    parts, threads = ranges_of(np.arange(pieces + 1)), torch.get_num_threads()
+    if len(parts) == 1:
+        return [work(*parts[0])]
+
+    def alone(begin: int, end: int) -> T:
+        torch.set_num_threads(1)
+        return work(begin, end)
+
+    try:
+        return in_threads(alone, parts)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _forget_pool() -> None:

@@ -3,26 +3,29 @@
 Shape suffixes: N nodes, D columns (all heads together), L lanes.
 """
 
-from nas.graph.compiled import compiled
-from nas.graph.edge_loops import (
-    add_rows,
+from nas.graph.attention_loops import (
     gat_row,
     gat_row_backward,
     gatv2_row,
     gatv2_row_backward_source,
     gatv2_row_backward_target,
 )
+from nas.graph.compiled import compiled
+from nas.graph.edge_loops import add_rows
 
 
 @compiled
-def sum_rows(pointer, index, x, loops, scale, out, begin, end):
-    """out[r] = scale[r] * (sum of x over r's neighbours, and x[r] itself if `loops`); x, out (N, D), scale (N,)."""
+def sum_rows(pointer, index, x, loops, rows, columns, out, begin, end):
+    """out[r] = rows[r] * (sum of columns[c] * x[c] over r's neighbours c, and r itself if `loops`).
+
+    x, out (N, D), rows, columns (N,).
+    """
     for r in range(begin, end):
         for d in range(x.shape[1]):
-            out[r, d] = x[r, d] if loops else 0
-        add_rows(x, index, pointer[r], pointer[r + 1], r, out)
+            out[r, d] = columns[r] * x[r, d] if loops else 0
+        add_rows(x, index, pointer[r], pointer[r + 1], r, columns, out)
         for d in range(x.shape[1]):
-            out[r, d] *= scale[r]
+            out[r, d] *= rows[r]
 
 
 @compiled

@@ -177,6 +177,13 @@ class Table:
         """Add a vector to what is there."""
         self.store(self.load(row, column, value.kind.count) + value, row, column)
 
+    def repeated(self, number: Any, width: int = LANES) -> Lanes:
+        """Return a number that is known at run time in every lane."""
+        b, nothing = self.builder, ir.Constant(ir.VectorType(self.scalar, width), ir.Undefined)
+        first = b.insert_element(nothing, number, ir.Constant(I32, 0))
+        places = ir.Constant(ir.VectorType(I32, width), [0] * width)
+        return Lanes(b, b.shuffle_vector(first, nothing, places))
+
     def constant(self, number: float, width: int = LANES) -> Lanes:
         """Return `number` in every lane, in the table's type."""
         return Lanes(self.builder, ir.Constant(ir.VectorType(self.scalar, width), [number] * width))
@@ -202,8 +209,7 @@ class Table:
 def intrinsic_of(emit: Callable[..., None], kinds: tuple[Any, ...]) -> Any:
     """Return what numba's `@intrinsic` expects: a signature and a code generator.
 
-    emit(builder, *arguments) gets each 2-D array as a `Table`, the 1-D array of column indices as numba's array
-    struct, and each number as an LLVM value; whole numbers arrive as int64, others in the type of the first table.
+    emit(builder, *arguments) gets each 2-D array as a `Table`, a 1-D array as numba's array struct, and each number as an LLVM value; whole numbers arrive as int64, others in the type of the first table.
     """
     dtype = next(kind.dtype for kind in kinds if isinstance(kind, types.Array))
     signature = types.void(

@@ -56,25 +56,19 @@ class Operator:
         return result
 
     def _product(self, x: Tensor) -> Tensor:
-        if self.columns is not None:
-            x = x * self.columns.to(x.dtype).unsqueeze(1)
-        rows = self._ones if self.rows is None else self.rows
+        rows, columns = (
+            (self._ones if scale is None else scale).to(x.dtype) for scale in (self.rows, self.columns)
+        )
         if x.device.type != "cpu":
+            x = x * columns.unsqueeze(1)
             summed = self._edges.to(x.dtype) @ x
-            return (summed + x if self.loops else summed) * rows.to(x.dtype).unsqueeze(1)
+            return (summed + x if self.loops else summed) * rows.unsqueeze(1)
         if x.stride(-1) != 1:
             x = x.contiguous()
         out = torch.empty(x.shape, dtype=x.dtype)
-        in_threads(
-            sum_rows,
-            self.pattern.ranges,
-            self.pattern.pointer.numpy(),
-            self.pattern.column.numpy(),
-            x.numpy(),
-            self.loops,
-            rows.to(x.dtype).numpy(),
-            out.numpy(),
-        )
+        arrays = (x.numpy(), self.loops, rows.numpy(), columns.numpy(), out.numpy())
+        pattern = self.pattern
+        in_threads(sum_rows, pattern.ranges, pattern.pointer.numpy(), pattern.column.numpy(), *arrays)
         return out
 
 

@@ -7,7 +7,7 @@ Shape suffixes: U users, I items, B users of the batch, P positive pairs of the 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.graph.compiled import on_cores
+from nas.graph.pairs import add_weighted_rows, dots
 from nas.space.recipe import Recipe
 
 
@@ -23,7 +25,7 @@ class Batch:
     """Some users with all their training items.
 
     Attributes:
-        users: (B,) int64.
+        users: (B,) int64, each once.
         owner: (P,) int64, the position in `users` of each positive pair's user, increasing.
         items: (P,) int64, its item.
     """
@@ -59,13 +61,30 @@ def _found(users: Tensor, items: Tensor, loss: Tensor, grad_users: Tensor, grad_
     return result
 
 
-def _by_users(batch: Batch, columns: int) -> Iterator[tuple[slice, slice]]:
-    """Cut the batch into runs of users and of their pairs, so that users x `columns` is one chunk."""
+def _over_users(
+    batch: Batch, columns: int, work: Callable[[slice, slice, Tensor, list[Tensor]], None], sums: list[Tensor]
+) -> None:
+    """Call work(users, pairs, scores, sums) for runs of users such that `scores`, users x `columns`, is one chunk.
+
+    Each core has scores to overwrite, for fresh memory costs more than what is done with it, and adds to sums of its
+    own, which are then added to `sums`.
+    """
     n_users, rows = len(batch.users), max(1, _CHUNK // columns)
     firsts = torch.arange(0, n_users + rows, rows, device=batch.owner.device).clamp(max=n_users)
     pairs = torch.searchsorted(batch.owner, firsts).tolist()
-    for n, first in enumerate(range(0, n_users, rows)):
-        yield slice(first, min(first + rows, n_users)), slice(pairs[n], pairs[n + 1])
+
+    def run(begin: int, end: int) -> list[Tensor]:
+        own = sums if not begin else [torch.zeros_like(total) for total in sums]
+        scores = sums[-1].new_empty(min(rows, n_users), columns)
+        for n in range(begin, end):
+            last = min((n + 1) * rows, n_users)
+            work(slice(n * rows, last), slice(pairs[n], pairs[n + 1]), scores[: last - n * rows], own)
+        return own
+
+    pieces = len(pairs) - 1
+    for own in on_cores(run, pieces)[1:] if batch.users.device.type == "cpu" else [run(0, pieces)][1:]:
+        for total, part in zip(sums, own, strict=True):
+            total += part
 
 
 def softmax(users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -86,23 +105,28 @@ def _whole_softmax(
 ) -> tuple[Tensor, Tensor, Tensor]:
     n_pairs = len(batch.items)
     count = torch.bincount(batch.owner, minlength=len(batch.users)).to(users.dtype)
-    loss, grad_users, grad_items = users.new_zeros(()), torch.zeros_like(users), torch.zeros_like(items)
-    for rows, pairs in _by_users(batch, len(items)):
-        owners = batch.users[rows]
-        queries = users.index_select(0, owners) / recipe.temperature
-        scores = queries @ items.t()
-        highest = scores.amax(1, keepdim=True)
-        scores.sub_(highest)
-        places = (batch.owner[pairs] - rows.start) * len(items) + batch.items[pairs]
-        positive = scores.view(-1).index_select(0, places).sum()
+    grad_users = torch.zeros_like(users)
+
+    def work(rows: slice, pairs: slice, scores: Tensor, sums: list[Tensor]) -> None:
+        loss, grad_items = sums
+        owner = batch.owner[pairs] - rows.start
+        queries = users.index_select(0, batch.users[rows]) / recipe.temperature
+        torch.mm(queries, items.t(), out=scores)
+        scores.sub_(scores.amax(1, keepdim=True))
+        flat, places = scores.view(-1), owner * len(items) + batch.items[pairs]
+        loss -= flat.index_select(0, places).sum()
         total = scores.exp_().sum(1)
-        loss += total.log() @ count[rows] - positive
+        loss += total.log() @ count[rows]
         # What follows is the scores' gradient, up to `share`: count / total * scores, less 1 at each positive.
         share = count[rows] / total
-        scores.view(-1).index_add_(0, places, -1 / share.index_select(0, batch.owner[pairs] - rows.start))
+        flat.index_add_(0, places, -1 / share.index_select(0, owner))
         share = share.unsqueeze(1) / n_pairs
-        grad_users.index_add_(0, owners, (scores @ items) * (share / recipe.temperature))
+        # A user is in a batch once, so no two cores write to one row.
+        grad_users[batch.users[rows]] = (scores @ items) * (share / recipe.temperature)
         grad_items.addmm_(scores.t(), queries * share)
+
+    loss, grad_items = users.new_zeros(()), torch.zeros_like(items)
+    _over_users(batch, len(items), work, [loss, grad_items])
     return loss / n_pairs, grad_users, grad_items
 
 
@@ -110,28 +134,31 @@ def _sampled_softmax(
     users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, drawn: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     n_pairs, weight = len(batch.items), math.log(len(items) / len(drawn))
-    candidates = items.index_select(0, drawn)
-    loss, grad_users, grad_items = users.new_zeros(()), torch.zeros_like(users), torch.zeros_like(items)
-    grad_candidates = torch.zeros_like(candidates)
-    for rows, pairs in _by_users(batch, len(drawn)):
-        owners, owner, bought = batch.users[rows], batch.owner[pairs] - rows.start, batch.items[pairs]
-        queries = users.index_select(0, owners) / recipe.temperature
-        scores = queries @ candidates.t()
+    candidates, grad_users = items.index_select(0, drawn), torch.zeros_like(users)
+
+    def work(rows: slice, pairs: slice, scores: Tensor, sums: list[Tensor]) -> None:
+        loss, grad_items, grad_candidates = sums
+        owner, bought = batch.owner[pairs] - rows.start, batch.items[pairs]
+        queries = users.index_select(0, batch.users[rows]) / recipe.temperature
+        torch.mm(queries, candidates.t(), out=scores)
         highest = scores.amax(1, keepdim=True)
         total = scores.sub_(highest).exp_().sum(1)
         rest = total.log() + highest.squeeze(1) + weight
-        asking, item = queries.index_select(0, owner), items.index_select(0, bought)
-        positive = (asking * item).sum(1)
-        margin = rest.index_select(0, owner) - positive
+        margin = rest.index_select(0, owner) - dots(queries, owner, items, bought)
         loss += F.softplus(margin).sum()
         wrong = torch.sigmoid(margin) / n_pairs
         share = torch.zeros_like(total).index_add_(0, owner, wrong).div_(total).unsqueeze(1)
         grad_queries = (scores @ candidates).mul_(share)
-        grad_queries.index_add_(0, owner, item.mul_(-wrong.unsqueeze(1)))
-        grad_users.index_add_(0, owners, grad_queries.div_(recipe.temperature))
+        add_weighted_rows(grad_queries, owner, -wrong, items, bought)
+        add_weighted_rows(grad_items, bought, -wrong, queries, owner)
         grad_candidates.addmm_(scores.t(), queries * share)
-        grad_items.index_add_(0, bought, asking.mul_(-wrong.unsqueeze(1)))
-    grad_items.index_add_(0, drawn, grad_candidates)
+        grad_users[batch.users[rows]] = grad_queries.div_(recipe.temperature)
+
+    loss, grad_items = users.new_zeros(()), torch.zeros_like(items)
+    grad_candidates = torch.zeros_like(candidates)
+    _over_users(batch, len(drawn), work, [loss, grad_items, grad_candidates])
+    one = torch.ones(len(drawn), dtype=items.dtype, device=items.device)
+    add_weighted_rows(grad_items, drawn, one, grad_candidates, torch.arange(len(drawn), device=items.device))
     return loss / n_pairs, grad_users, grad_items
 
 
@@ -144,21 +171,15 @@ def bpr(users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, generator: t
 def _bpr(
     users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, drawn: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    n_pairs, rows = len(batch.items), max(1, _CHUNK // users.shape[1])
-    loss, grad_users, grad_items = users.new_zeros(()), torch.zeros_like(users), torch.zeros_like(items)
-    for first in range(0, n_pairs, rows):
-        pairs = slice(first, first + rows)
-        owners = batch.users.index_select(0, batch.owner[pairs])
-        queries = users.index_select(0, owners) / recipe.temperature
-        difference = items.index_select(0, batch.items[pairs]) - items.index_select(0, drawn[pairs])
-        margin = (queries * difference).sum(1)
-        loss += F.softplus(-margin).sum()
-        wrong = torch.sigmoid(-margin).unsqueeze(1) / n_pairs
-        grad_users.index_add_(0, owners, difference.mul_(-wrong / recipe.temperature))
-        change = queries.mul_(wrong)
-        grad_items.index_add_(0, drawn[pairs], change)
-        grad_items.index_add_(0, batch.items[pairs], change, alpha=-1)
-    return loss / n_pairs, grad_users, grad_items
+    n_pairs, owners = len(batch.items), batch.users.index_select(0, batch.owner)
+    margin = dots(users, owners, items, batch.items) - dots(users, owners, items, drawn)
+    margin /= recipe.temperature
+    wrong = torch.sigmoid(-margin) / (n_pairs * recipe.temperature)
+    grad_users, grad_items = torch.zeros_like(users), torch.zeros_like(items)
+    for chosen, weight in ((batch.items, -wrong), (drawn, wrong)):
+        add_weighted_rows(grad_users, owners, weight, items, chosen)
+        add_weighted_rows(grad_items, chosen, weight, users, owners)
+    return F.softplus(-margin).mean(), grad_users, grad_items
 
 
 LOSSES: dict[str, Loss] = {"softmax": softmax, "bpr": bpr}

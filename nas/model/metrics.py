@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.interactions import Interactions
+from nas.graph.compiled import compiled
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -23,11 +24,26 @@ def evaluated_users(held_out: Interactions, history: Interactions) -> NDArray[np
 
 def hits(ranked: NDArray[np.int32], users: NDArray[np.int64], held_out: Interactions) -> Bools:
     """Return (n, k): whether the item at each place is among the user's held-out items; -1 is a miss."""
-    key = held_out.user.astype(np.int64) * held_out.n_items + held_out.item
-    wanted = users[:, None] * held_out.n_items + ranked
-    at = np.searchsorted(key, wanted)
-    found: Bools = (at < len(key)) & (key[np.minimum(at, len(key) - 1)] == wanted) & (ranked >= 0)
+    found = np.zeros(ranked.shape, dtype=np.bool_)
+    offsets = held_out.offsets
+    _mark_hits(np.ascontiguousarray(ranked), offsets[users], offsets[users + 1], held_out.item, found)
     return found
+
+
+@compiled
+def _mark_hits(
+    ranked: NDArray[np.int32],
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    items: NDArray[np.int32],
+    found: Bools,
+) -> None:
+    for n in range(len(ranked)):
+        # A user's items are in order.
+        held = items[begin[n] : end[n]]
+        for place in range(ranked.shape[1]):
+            at = np.searchsorted(held, ranked[n, place])
+            found[n, place] = at < len(held) and held[at] == ranked[n, place]
 
 
 def recall(hit: Bools, relevant: NDArray[np.int64]) -> Floats:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
@@ -23,8 +24,8 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    source = x @ tensors["weight_source"] + tensors["bias_source"]
-    target = x @ tensors["weight_target"] + tensors["bias_target"]
+    source = torch.addmm(tensors["bias_source"], x, tensors["weight_source"])
+    target = torch.addmm(tensors["bias_target"], x, tensors["weight_target"])
     attention = tensors["attention"].view(heads, -1)
     return gatv2(graph.loops, source, target, attention) + tensors["bias"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
@@ -15,7 +16,7 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    return (graph.symmetric_with_loops @ x) @ tensors["weight"] + tensors["bias"]
+    return torch.addmm(tensors["bias"], graph.symmetric_with_loops @ x, tensors["weight"])
 
 
 GCN = Aggregator(

@@ -27,10 +27,10 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    gathered = (1 + tensors["eps"]) * x + graph.sum @ x
-    scaled = gathered / (1 + graph.mean_neighbour_degree)
-    hidden = torch.relu(scaled @ tensors["weight_in"] + tensors["bias_in"])
-    return hidden @ tensors["weight_out"] + tensors["bias_out"]
+    gathered = torch.addcmul(graph.sum @ x, x, 1 + tensors["eps"])
+    weight = tensors["weight_in"] / (1 + graph.mean_neighbour_degree)
+    hidden = torch.addmm(tensors["bias_in"], gathered, weight).relu_()
+    return torch.addmm(tensors["bias_out"], hidden, tensors["weight_out"])
 
 
 GIN = Aggregator(

@@ -5,6 +5,7 @@ The LeakyReLU around it is the architecture's activation.
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
@@ -22,7 +23,8 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
     neighbours = graph.symmetric @ x
-    return (neighbours + x) @ tensors["weight_sum"] + (neighbours * x) @ tensors["weight_product"]
+    summed = (neighbours + x) @ tensors["weight_sum"]
+    return torch.addmm(summed, neighbours * x, tensors["weight_product"])
 
 
 NGCF = Aggregator(

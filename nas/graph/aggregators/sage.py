@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from nas.graph.aggregators.aggregator import Aggregator, Parameter
@@ -19,7 +20,8 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    return (graph.mean @ x) @ tensors["weight"] + x @ tensors["weight_self"] + tensors["bias"]
+    own = torch.addmm(tensors["bias"], x, tensors["weight_self"])
+    return torch.addmm(own, graph.mean @ x, tensors["weight"])
 
 
 SAGE = Aggregator(

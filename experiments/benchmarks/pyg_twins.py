@@ -1,5 +1,6 @@
-"""PyG's own layers with our tensors in them: the oracle of every aggregator that PyG has too."""
+"""PyG's own layers with our tensors in them: the oracle of every aggregator that PyG has too, and its rival."""
 
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 
@@ -13,13 +14,50 @@ Tensors = dict[str, Tensor]
 Twin = tuple[torch.nn.Module, Tensors]
 
 
+def import_pyg() -> ModuleType:
+    """Return PyG; its import warns of torch's deprecations and takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch_geometric
+        import torch_geometric.metrics
+        import torch_geometric.nn.models
+    return torch_geometric
+
+
 def edge_index(graph: Graph) -> Tensor:
     """PyG's (2, E): sources, then targets."""
     return torch.stack([graph.edges.column.long(), graph.edges.row.long()])
 
 
+def normalised(pyg: ModuleType, graph: Graph) -> tuple[Tensor, Tensor]:
+    """PyG's (2, E) and the (E,) weights D^-1/2 A D^-1/2 that LGConv otherwise makes anew in every forward."""
+    index, weights = pyg.nn.conv.gcn_conv.gcn_norm(
+        edge_index(graph), num_nodes=graph.n_nodes, add_self_loops=False
+    )
+    return index, weights
+
+
+def adjacency(graph: Graph, values: Tensor | None = None) -> Tensor:
+    """(N, N) torch CSR, `values` (E,) or ones on the edges: PyG's message passing is one sparse product with it."""
+    edges, size = graph.edges, (graph.n_nodes, graph.n_nodes)
+    # PyG makes further such matrices of it, and torch warns where the checks are neither chosen nor declined.
+    torch.sparse.check_sparse_tensor_invariants.disable()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            edges.pointer.long(),
+            edges.column.long(),
+            torch.ones(edges.n_edges) if values is None else values,
+            size,
+        )
+
+
 def lightgcn(pyg: ModuleType, _tensors: Tensors, _graph: Graph, _heads: int) -> Twin:
     return pyg.nn.LGConv(), {}
+
+
+def mean(pyg: ModuleType, _tensors: Tensors, _graph: Graph, _heads: int) -> Twin:
+    return pyg.nn.SimpleConv(aggr="mean"), {}
 
 
 def gcn(pyg: ModuleType, tensors: Tensors, _graph: Graph, _heads: int) -> Twin:
@@ -74,6 +112,7 @@ def gin(pyg: ModuleType, tensors: Tensors, graph: Graph, _heads: int) -> Twin:
 
 TWINS: dict[str, Callable[[ModuleType, Tensors, Graph, int], Twin]] = {
     "lightgcn": lightgcn,
+    "mean": mean,
     "gcn": gcn,
     "sage": sage,
     "gat": gat,
