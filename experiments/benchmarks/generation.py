@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nas.data import Interactions
 from nas.graph import Graph
-from nas.model.evaluation import evaluate
+from nas.model.evaluation import evaluate, sample_users
 from nas.model.network import Propagation, propagate
 from nas.model.ranking import dot_scorer
 from nas.model.weights import Weights, parameters_of_space, start
@@ -31,6 +31,8 @@ from nas.space import Architecture, SearchSpace
 CANDIDATES = 50
 KS = (10, 20)
 HELD_OUT = 0.1
+# As many as a search judges its candidates on.
+JUDGED = 4096
 SHARED_BYTES = 2**30
 
 States = tuple[Tensor, Tensor]
@@ -46,6 +48,7 @@ def rows(name: str, interactions: Interactions, repetitions: int) -> Iterator[Ro
         parameters_of_space(space.branches.graph, graph.n_users, graph.n_items), graph, "noise", 0
     )
     candidates = list(dict.fromkeys(space.sample(rng) for _ in range(2 * CANDIDATES)))[:CANDIDATES]
+    users = sample_users(valid, train, JUDGED, 0)
     widest = max(candidate.graph.hidden_size for candidate in candidates)
 
     def together(judge: Callable[[States], object]) -> None:
@@ -58,7 +61,7 @@ def rows(name: str, interactions: Interactions, repetitions: int) -> Iterator[Ro
             judge(propagate(candidate, weights, graph))
 
     def ranked(states: States) -> object:
-        return evaluate(dot_scorer(*states), train, valid, KS).means
+        return evaluate(dot_scorer(*states), train, valid, KS, users).means
 
     with torch.no_grad():
         difference = _difference(candidates, weights, graph, widest)
@@ -79,7 +82,7 @@ def _difference(candidates: list[Architecture], weights: Weights, graph: Graph, 
 def main(
     data: Data = None,
     threads: Threads = 2,
-    repetitions: Repetitions = 3,
+    repetitions: Repetitions = 2,
     as_json: Json = False,
     out: Out = None,
 ) -> None:

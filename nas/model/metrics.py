@@ -93,5 +93,7 @@ def per_user(
 
 def coverage(ranked: NDArray[np.int32], n_items: int, k: int) -> float:
     """Share of the catalogue that is in anybody's top k."""
-    shown = np.unique(ranked[:, :k])
-    return float((shown >= 0).sum() / n_items)
+    # A place beyond the catalogue takes what is no item, -1.
+    shown = np.zeros(n_items + 1, dtype=np.bool_)
+    shown[ranked[:, :k]] = True
+    return float(shown[:-1].sum() / n_items)
