@@ -90,4 +90,5 @@ def _forget_pool() -> None:
 
 
 # Threads do not survive a fork: a child that used its parent's pool would wait for ever.
-os.register_at_fork(after_in_child=_forget_pool)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -1,12 +1,15 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.graph import compiled
-from nas.graph.compiled import in_threads, ranges_of
+from nas.graph.compiled import in_threads, on_cores, ranges_of
 
 
 @given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 9))
@@ -43,10 +46,45 @@ def test_a_fault_in_a_thread_is_raised() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_has_threads_of_its_own() -> None:
-    in_threads(lambda *_range: None, [(0, 1), (1, 2)])
-    assert compiled._pool is not None
-    compiled._forget_pool()
-    assert in_threads(lambda begin, _end: begin, [(0, 1), (1, 2)]) == [0, 1]
+    # In a process of its own, which has no threads but ours: forking pytest's would be a hazard by itself.
+    script = """
+import os, warnings
+from nas.graph.compiled import in_threads
+work = lambda begin, end: end
+ranges = [(0, 1), (1, 2)]
+assert in_threads(work, ranges) == [1, 2]
+warnings.simplefilter("ignore", DeprecationWarning)
+child = os.fork()
+if child == 0:
+    os._exit(in_threads(work, ranges) != [1, 2])
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_work_on_cores_comes_back_in_order_and_leaves_torchs_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        inside: list[int] = []
+
+        def work(begin: int, end: int) -> list[int]:
+            inside.append(torch.get_num_threads())
+            return list(range(begin, end))
+
+        assert [n for part in on_cores(work, 10) for n in part] == list(range(10))
+        assert on_cores(work, 0) == []
+        assert inside == [1, 1, 1]
+        assert torch.get_num_threads() == 3
+        with pytest.raises(ValueError, match="broken"):
+            on_cores(lambda _begin, _end: fail(), 10)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def fail() -> None:
+    raise ValueError("broken")
 
 
 def test_a_kernel_works_where_nothing_can_be_cached(monkeypatch: pytest.MonkeyPatch) -> None:
