@@ -22,10 +22,8 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(BENCH_READY)
-	THP_MEM_ALLOC_ENABLE=0 $(BIN)/python experiments/benchmarks/propagation.py --out results/benchmarks/propagation.json
-	$(BIN)/python experiments/benchmarks/propagation.py --out results/benchmarks/propagation-huge-pages.json
-	THP_MEM_ALLOC_ENABLE=0 $(BIN)/python experiments/benchmarks/training.py --out results/benchmarks/training.json
-	$(BIN)/python experiments/benchmarks/training.py --scale --memory --out results/benchmarks/training-huge-pages.json
+	$(BIN)/python experiments/benchmarks/propagation.py --out results/benchmarks/propagation.json
+	$(BIN)/python experiments/benchmarks/training.py --scale --memory --out results/benchmarks/training.json
 	$(BIN)/python experiments/benchmarks/evaluation.py --out results/benchmarks/evaluation.json
 	$(BIN)/python experiments/benchmarks/generation.py --out results/benchmarks/generation.json
 
