@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.graph import kernels
-from nas.graph.compiled import in_threads
 from nas.graph.edgewise import edge_softmax, gatv2_logits, propagate_edges
 from nas.graph.lanes import LANES
 from nas.graph.pattern import Pattern
+from nas.graph.threads import in_threads
 
 
 def _run(kernel: Any, pattern: Pattern, *arguments: Tensor | float) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.graph.compiled import compiled, in_threads, ranges_of
+from nas.graph.compiled import compiled
+from nas.graph.threads import in_threads, ranges_of
 
 # Columns a thread works on at least: a cache line.
 _LEAST_COLUMNS = 16

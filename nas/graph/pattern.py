@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from nas.graph.compiled import ranges_of
+from nas.graph.threads import ranges_of
 
 
 @dataclass(frozen=True, eq=False)

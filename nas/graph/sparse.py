@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.graph.compiled import in_threads
 from nas.graph.edgewise import csr
 from nas.graph.kernels import sum_rows
 from nas.graph.pattern import Pattern
+from nas.graph.threads import in_threads
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.graph.compiled import on_cores
 from nas.graph.pairs import add_weighted_rows, dots
+from nas.graph.threads import on_cores
 from nas.space.recipe import Recipe
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data.interactions import Interactions
-from nas.graph.compiled import on_cores
+from nas.graph.threads import on_cores
 from nas.model.topk import top_unseen
 
 Scorer = Callable[[Tensor], Tensor]
@@ -39,13 +39,15 @@ def dot_scorer(users: Tensor, items: Tensor) -> Scorer:
     n_items = len(items)
     width = _TILE_ITEMS if items.device.type == "cpu" else max(1, n_items)
     tiles = [tile.t() for tile in torch.split(items, width)]
-    held = threading.local()
+    # By thread. Not a threading.local: torch's threads lose theirs after each piece of work, and CPython 3.11 then ends
+    # in a fault of memory where it holds a tensor over an array, whose release takes the interpreter's lock again.
+    held: dict[int, Tensor] = {}
 
     def score(block: Tensor) -> Tensor:
-        states = users.index_select(0, block.to(users.device))
-        if len(states) > getattr(held, "rows", 0):
-            held.rows, held.scores = len(states), _empty((len(states), n_items), items)
-        scores: Tensor = held.scores[: len(states)]
+        states, thread = users.index_select(0, block.to(users.device)), threading.get_ident()
+        if thread not in held or len(held[thread]) < len(states):
+            held[thread] = _empty((len(states), n_items), items)
+        scores = held[thread][: len(states)]
         for tile, part in zip(tiles, torch.split(scores, width, dim=1), strict=True):
             torch.mm(states, tile, out=part)
         return scores
