@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH_READY := $(VENV)/.ready-bench
 
 .PHONY: search test test-slow check bench clean
 
@@ -21,7 +20,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(BENCH_READY)
+bench: $(READY)
 	$(BIN)/python experiments/benchmarks/propagation.py --out results/benchmarks/propagation.json
 	$(BIN)/python experiments/benchmarks/training.py --scale --memory --out results/benchmarks/training.json
 	$(BIN)/python experiments/benchmarks/evaluation.py --out results/benchmarks/evaluation.json
@@ -35,8 +34,4 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
-
-$(BENCH_READY): $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@

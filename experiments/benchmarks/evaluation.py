@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from generated import datasets
+from implicit.cpu.topk import topk
 from numpy.typing import NDArray
 from scipy import sparse
 from side_by_side import Data, Json, Out, Repetitions, Row, Threads, interleaved, largest, report, run
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from nas.data import Interactions
-from nas.errors import UserError
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.ranking import dot_scorer, top_items
@@ -62,11 +63,6 @@ def implicit_ways(users: Tensor, items: Tensor, seen: Interactions) -> dict[str,
 
     `topk` is what `recommend(filter_already_liked_items=True)` of its models calls and nothing is faster in it.
     """
-    try:
-        from implicit.cpu.topk import topk
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        raise UserError("implicit is not installed; pip install 'nas-recsys[bench]', or make bench") from None
     threads, controller = torch.get_num_threads(), ThreadpoolController()
     shape, values = (seen.n_users, seen.n_items), np.ones(len(seen), dtype=np.float32)
     liked = sparse.csr_matrix((values, seen.item, seen.offsets), shape=shape)

@@ -1,10 +1,22 @@
-"""Classical recommenders, one a file; an addition is its file and its line here."""
+"""Recommenders to be measured against, one a file; an addition is its file and its line here."""
 
 from nas.baselines.baseline import Baseline, Settings
 from nas.baselines.ease import EASE
+from nas.baselines.gfcf import GFCF
+from nas.baselines.ials import IALS
 from nas.baselines.itemknn import ITEMKNN
 from nas.baselines.popularity import POPULARITY
+from nas.baselines.rp3beta import RP3BETA
+from nas.baselines.trained import TRAINED, Trained
 
-BASELINES: dict[str, Baseline] = {"popularity": POPULARITY, "itemknn": ITEMKNN, "ease": EASE}
+BASELINES: dict[str, Baseline] = {
+    "popularity": POPULARITY,
+    "itemknn": ITEMKNN,
+    "rp3beta": RP3BETA,
+    "ease": EASE,
+    "gfcf": GFCF,
+    "ials": IALS,
+}
+"""Those with a grid of settings."""
 
-__all__ = ["BASELINES", "Baseline", "Settings"]
+__all__ = ["BASELINES", "TRAINED", "Baseline", "Settings", "Trained"]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from nas.baselines import BASELINES
+from nas.baselines import BASELINES, TRAINED
 from nas.data import DataConfig, SplitConfig
 from nas.errors import UserError
 from nas.search.objectives import direction, list_lengths
@@ -101,15 +101,19 @@ class BaselinesConfig(BaseModel):
 
     model_config = _SECTION
 
-    names: tuple[str, ...] = tuple(BASELINES)
-    """Names of `BASELINES`."""
+    names: tuple[str, ...] = (*BASELINES, *TRAINED)
+    """Names of `BASELINES` and `TRAINED`."""
+    recipes: int = Field(default=8, ge=1)
+    """Recipes that each trained baseline is tuned with."""
 
     @field_validator("names")
     @classmethod
     def _known_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in BASELINES:
-                raise ValueError(f"unknown baseline {name!r}; expected one of {sorted(BASELINES)}")
+            if name not in BASELINES and name not in TRAINED:
+                raise ValueError(
+                    f"unknown baseline {name!r}; expected one of {sorted([*BASELINES, *TRAINED])}"
+                )
         return names
 
 
@@ -140,6 +144,15 @@ class Experiment(BaseModel):
     """How the best are trained from scratch."""
     baselines: BaselinesConfig = BaselinesConfig()
     """What the winner is compared with."""
+
+    @field_validator("search_space")
+    @classmethod
+    def _learned(cls, space: SearchSpace) -> SearchSpace:
+        if space.branches.graph is None:
+            raise ValueError(
+                "branches.graph: a search needs a graph branch; weights in `fusion` may still leave it out"
+            )
+        return space
 
     @property
     def metric(self) -> str:

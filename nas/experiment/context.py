@@ -14,6 +14,7 @@ import torch
 
 from nas.data import Interactions, Split, load, split
 from nas.errors import UserError
+from nas.experiment.closed_forms import ClosedForms
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
 from nas.experiment.storage import open_storage
@@ -144,6 +145,11 @@ class Context:
     def refitting(self) -> TrainingData:
         """Training and validation parts on the device."""
         return TrainingData.of(self.train_and_valid, self.device)
+
+    @cached_property
+    def closed_forms(self) -> ClosedForms:
+        """The fitted closed-form branches."""
+        return ClosedForms(self)
 
     def read_test(self) -> Interactions:
         """Return the test part, and write down that it was read. Only the last stage calls this."""

@@ -16,6 +16,7 @@ from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baselines
+from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import export
 from nas.experiment.stages.recipe import choose_recipe, lightgcn, recipe_of, tune_candidate
 from nas.experiment.stages.retrain import retrain, retrain_best
@@ -26,6 +27,7 @@ from nas.model.evaluation import costs
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
+from nas.space.search_space import SearchSpace
 
 DEFAULT = "ml-100k"
 """The experiment that runs when none is named."""
@@ -169,25 +171,31 @@ def _make_summary(context: Context) -> dict[str, Any]:
     chosen = choose_recipe(context)
     recipe = recipe_of(chosen)
     weights, supernet = train_supernet(context, recipe)
-    found = run_search(context, weights)
+    space, branches = settle_branches(context)
+    found = run_search(context, space, weights)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
-    retrained, tuning = _tuned(context, retrained, recipe)
+    retrained, tuning = _tuned(context, space, retrained, recipe)
     winner = retrained[0]
     baselines = tune_baselines(context)
     test = judge(context, winner, chosen, baselines)
     size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
-    return _summary(context, chosen, supernet, found, retrained, tuning, test, size)
+    return _summary(context, chosen, supernet, branches, found, retrained, tuning, test, size)
 
 
 def _tuned(
-    context: Context, retrained: list[dict[str, Any]], recipe: Recipe
+    context: Context, space: SearchSpace, retrained: list[dict[str, Any]], recipe: Recipe
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Tune the recipes of the best retrained candidates, let LightGCN compete, and return all, best first.
+    """Tune the recipes of the best retrained candidates, let what is known compete, and return all, best first.
 
-    LightGCN had its tuning when the recipe was chosen; where the search finds nothing better, it is the answer.
+    LightGCN had its tuning when the recipe was chosen, and the closed-form branches theirs; where the search finds
+    nothing better, they are the answer.
     """
     known, settings = lightgcn(), context.experiment.retrain
-    searched = [result for result in retrained if result["id"] != known.id][: settings.tuned]
+    searched = [
+        result
+        for result in retrained
+        if Architecture.model_validate(result["architecture"]).graph != known.graph
+    ][: settings.tuned]
     tuning = []
     all_trained = {result["name"]: result for result in retrained}
     for result in searched:
@@ -195,11 +203,21 @@ def _tuned(
         tuning.append(tune_candidate(context, architecture, recipe))
         tuned = retrain(context, architecture, recipe_of(tuning[-1]), tuned=True)
         all_trained[tuned["name"]] = tuned
-    if context.experiment.search_space.contains(known):
-        same = retrain(context, known, recipe)
+    for architecture in _known_fusions(space):
+        same = retrain(context, architecture, recipe)
         all_trained[same["name"]] = same
     metric = context.experiment.metric
     return sorted(all_trained.values(), key=lambda result: -result["validation"][metric]), tuning
+
+
+def _known_fusions(space: SearchSpace) -> list[Architecture]:
+    """Return LightGCN with each closed-form branch that the space may add, and those branches without it."""
+    closed = [name for name in space.branches.names if name != "graph"]
+    known = [lightgcn()] if space.branches.graph and space.branches.graph.contains(lightgcn().learned) else []
+    branches = space.only(*closed).decode({}).branches if closed else {}
+    found = [Architecture.model_validate({**branches, "graph": one.graph}) for one in known]
+    optional = 0 in space.fusion.graph.choices
+    return found + ([Architecture.model_validate(branches)] if branches and optional else [])
 
 
 def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:
@@ -217,6 +235,7 @@ def _summary(
     context: Context,
     recipe: dict[str, Any],
     supernet: dict[str, Any],
+    branches: dict[str, dict[str, Any]],
     found: list[Candidate],
     retrained: list[dict[str, Any]],
     tuning: list[dict[str, Any]],
@@ -226,10 +245,14 @@ def _summary(
     experiment, winner = context.experiment, retrained[0]
     architecture = Architecture.model_validate(winner["architecture"])
     interactions = context.interactions
-    cost = costs(architecture, interactions.n_users, interactions.n_items, len(context.train_and_valid))
+    models = context.closed_forms.of(architecture, "train and valid")
+    cost = costs(
+        architecture, interactions.n_users, interactions.n_items, len(context.train_and_valid), models
+    )
     seconds = {
         "recipe": recipe["seconds"],
         "supernet": supernet["seconds"],
+        "branches": sum(result.get("seconds", 0.0) for result in branches.values()),
         "search": sum(c.seconds for c in found),
         "retrain": sum(result["seconds"] for result in [*retrained, *tuning]),
         "baselines": sum(row["seconds"] for row in test["baselines"] if row["name"] != "lightgcn"),
@@ -240,6 +263,7 @@ def _summary(
         "data": context.folder.read_json("data.json"),
         "recipe": {key: recipe[key] for key in ("recipe", "trials", "seconds")},
         "supernet": supernet,
+        "branches": branches,
         "search": {
             "sampler": experiment.search.sampler,
             "objectives": list(experiment.search.objectives),

@@ -1,7 +1,9 @@
 """What a model is worth: its ranking on held-out interactions, and what it costs."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -11,12 +13,13 @@ from torch import Tensor
 from nas.data.interactions import Interactions
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
+from nas.model.history import HistoryModel
 from nas.model.metrics import Floats, coverage, evaluated_users, per_user
 from nas.model.network import propagate
 from nas.model.ranking import Scorer, dot_scorer, top_items
 from nas.model.weights import Weights, count, parameters_of
 from nas.randomness import stream
-from nas.space.architecture import Architecture
+from nas.space.architecture import Architecture, GraphBranch
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +89,37 @@ def scorer_of(architecture: Architecture, weights: Weights, graph: Graph) -> Sco
     return dot_scorer(users, items)
 
 
-def costs(architecture: Architecture, n_users: int, n_items: int, n_interactions: int) -> dict[str, float]:
-    """Return the costs that follow from the architecture alone.
+def costs(
+    architecture: Architecture,
+    n_users: int,
+    n_items: int,
+    n_interactions: int,
+    models: Mapping[str, HistoryModel] = MappingProxyType({}),
+) -> dict[str, int]:
+    """Return the costs that follow from the architecture and its fitted closed-form branches.
+
+    Args:
+        architecture: what is asked for.
+        n_users: of the data.
+        n_items: of the data.
+        n_interactions: those that the branches are fitted on.
+        models: the closed-form branches by name.
 
     Returns:
-        `parameters`: numbers it learns. `refresh_macs`: multiply-accumulates to compute every final state anew,
-        which is what new interactions make necessary. `artefact_bytes`: bytes of the exported arrays: final states,
-        fold-in map, histories and popularity.
+        `parameters`: numbers it learns, item-item weights and singular vectors included. `refresh_macs`:
+        multiply-accumulates to follow new interactions without training anew: every final state of the graph branch,
+        and every history times the weights of the other branches. `artefact_bytes`: bytes of the exported arrays.
     """
-    branch = architecture.graph
+    histories = 2 * (n_users + 1) + n_interactions
+    found = {"parameters": 0, "refresh_macs": 0, "artefact_bytes": 4 * (histories + n_items)}
+    parts = [_graph_costs(architecture.graph, n_users, n_items, n_interactions)] if architecture.graph else []
+    parts += [_history_costs(model, n_users, n_items, n_interactions) for model in models.values()]
+    for part in parts:
+        found = {name: found[name] + part[name] for name in found}
+    return found
+
+
+def _graph_costs(branch: GraphBranch, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
     nodes, edges = n_users + n_items, 2 * n_interactions
     macs = sum(
         AGGREGATORS[layer.aggregator].macs(branch.hidden_size, layer.heads, nodes, edges)
@@ -105,10 +130,24 @@ def costs(architecture: Architecture, n_users: int, n_items: int, n_interactions
     if branch.score == "cosine":
         macs += 2 * nodes * branch.final_size
     size = branch.final_size
-    states = nodes * size + size * size
-    histories = 2 * (n_users + 1) + n_interactions
+    parameters = count(parameters_of(branch, n_users, n_items).values())
+    # Final states, and the map that folds in.
     return {
-        "parameters": count(parameters_of(branch, n_users, n_items).values()),
+        "parameters": parameters,
         "refresh_macs": macs,
-        "artefact_bytes": 4 * (states + histories + n_items),
+        "artefact_bytes": 4 * (nodes * size + size * size),
+    }
+
+
+def _history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+    rank = 0 if model.left is None else model.left.shape[1]
+    macs = n_interactions * (model.entries // n_items + rank) + n_users * n_items * rank
+    numbers = model.entries + 2 * n_items * rank
+    dense = isinstance(model.weights, torch.Tensor)
+    stored = n_items**2 if dense else 2 * model.entries + 2 * (n_items + 1)
+    weighted = n_interactions if bool((model.histories.data != 1).any()) else 0
+    return {
+        "parameters": numbers,
+        "refresh_macs": macs,
+        "artefact_bytes": 4 * (stored + 2 * n_items * rank + weighted),
     }

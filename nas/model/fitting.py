@@ -53,7 +53,7 @@ class Fitted:
 
 def new_trainer(architecture: Architecture, data: TrainingData, recipe: Recipe, seed: int) -> Trainer:
     """Return a trainer of fresh stand-alone weights."""
-    parameters = parameters_of(architecture.graph, data.graph.n_users, data.graph.n_items)
+    parameters = parameters_of(architecture.learned, data.graph.n_users, data.graph.n_items)
     return Trainer(start(parameters, data.graph, recipe.start, seed), data, recipe, seed)
 
 

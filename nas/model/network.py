@@ -35,7 +35,7 @@ def propagate(architecture: Architecture, weights: Weights, graph: Graph) -> tup
 
     For cosine scores the states have length 1.
     """
-    return Propagation(weights, graph, architecture.graph.hidden_size)(architecture)
+    return Propagation(weights, graph, architecture.learned.hidden_size)(architecture)
 
 
 class Propagation:
@@ -75,7 +75,7 @@ class Propagation:
 
     def __call__(self, architecture: Architecture) -> tuple[Tensor, Tensor]:
         """Return the final states of users (U, D) and items (I, D)."""
-        branch, n_users = architecture.graph, self._graph.n_users
+        branch, n_users = architecture.learned, self._graph.n_users
         states = [_columns(self._embeddings, branch.hidden_size)]
         for n in range(len(branch.layers)):
             layer = partial(self._layer, branch, n, states)

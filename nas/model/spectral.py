@@ -1,16 +1,47 @@
-"""The spectral start: embeddings from the singular vectors of the normalised training matrix."""
+"""Singular vectors of the normalised training matrix: a start for embeddings, and the spectral branch.
+
+Shape suffixes: U users, I items, r rank.
+"""
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
+from nas.data.interactions import Interactions
 from nas.graph import Graph
+from nas.model.history import HistoryModel, compact, histories_of, largest_products
 from nas.randomness import stream
+from nas.space.closed_form import SpectralBranch
+
+FloatArray = NDArray[np.float32]
 
 # Subspace iterations and extra columns: on ML-100K the 64 largest singular values then agree with ARPACK's to 2e-4 of
 # the largest, the first 32 to 3e-6. ARPACK itself takes minutes on a graph of Gowalla's size.
 _ITERATIONS = 12
 _EXTRA = 32
+
+
+def fit_spectral(branch: SpectralBranch, interactions: Interactions, graph: Graph, seed: int) -> HistoryModel:
+    """Make the filters of a spectral branch; `graph` is made of the same interactions."""
+    histories = histories_of(interactions)
+    of_user, of_item = (np.asarray(histories.sum(axis), dtype=np.float32) for axis in (1, 0))
+    normalised = csr_array(diags_array(_root(of_user, -1)) @ histories @ diags_array(_root(of_item, -1)))
+    weights = compact(largest_products(csr_array(normalised.T), normalised, branch.neighbours))
+    if branch.low_pass == 0:
+        return HistoryModel(histories, weights)
+    _, _, right = truncated_svd(graph, branch.rank, seed)
+    vectors = right.cpu()
+    left = vectors * torch.from_numpy(_root(of_item, -1))[:, None]
+    back = vectors * torch.from_numpy(branch.low_pass * _root(of_item, 1))[:, None]
+    return HistoryModel(histories, weights, left, back.t().contiguous())
+
+
+def _root(degree: FloatArray, sign: int) -> FloatArray:
+    """Return degree ** (sign / 2), 0 for what has no interactions."""
+    with np.errstate(divide="ignore"):
+        return np.where(degree > 0, degree ** np.float32(0.5 * sign), np.float32(0))
 
 
 def singular_vectors(graph: Graph, columns: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -19,24 +50,32 @@ def singular_vectors(graph: Graph, columns: int, seed: int) -> tuple[Tensor, Ten
     They are the leading left and right singular vectors of D_u^-1/2 R D_i^-1/2, each scaled by the root of its
     singular value, the whole then scaled so that the mean row has length 1. Columns come by falling singular value,
     so the first d of them are the best start with d columns too. c is below `columns` only where the matrix has not
-    that many. By randomised subspace iteration (Halko, Martinsson and Tropp, 2011, algorithm 4.4).
+    that many.
+    """
+    left, values, right = truncated_svd(graph, columns, seed)
+    root = values.clamp(min=0).sqrt()
+    users, items = left * root, right * root
+    scale = 1 / torch.cat([users, items]).norm(dim=1).mean().clamp(min=1e-12)
+    return users * scale, items * scale
+
+
+def truncated_svd(graph: Graph, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (U, r), (r,), (I, r): leading singular vectors and values of D_u^-1/2 R D_i^-1/2, largest first.
+
+    By randomised subspace iteration (Halko, Martinsson and Tropp, 2011, algorithm 4.4).
     """
     n_users, n_items = graph.n_users, graph.n_items
-    rank = min(columns + _EXTRA, n_users, n_items)
+    columns = min(rank + _EXTRA, n_users, n_items)
 
     def to_users(items: Tensor) -> Tensor:
-        return (graph.symmetric @ torch.cat([items.new_zeros(n_users, rank), items]))[:n_users]
+        return (graph.symmetric @ torch.cat([items.new_zeros(n_users, columns), items]))[:n_users]
 
     def to_items(users: Tensor) -> Tensor:
-        return (graph.symmetric @ torch.cat([users, users.new_zeros(n_items, rank)]))[n_users:]
+        return (graph.symmetric @ torch.cat([users, users.new_zeros(n_items, columns)]))[n_users:]
 
-    noise = stream(seed, "svd").normal(size=(n_items, rank)).astype(np.float32)
+    noise = stream(seed, "svd").normal(size=(n_items, columns)).astype(np.float32)
     basis = torch.linalg.qr(torch.from_numpy(noise).to(graph.device)).Q
     for _ in range(_ITERATIONS):
         basis = torch.linalg.qr(to_items(torch.linalg.qr(to_users(basis)).Q)).Q
     left, values, right = torch.linalg.svd(to_users(basis), full_matrices=False)
-    root = values.clamp(min=0).sqrt()[:columns]
-    users = left[:, :columns] * root
-    items = (basis @ right.t())[:, :columns] * root
-    scale = 1 / torch.cat([users, items]).norm(dim=1).mean().clamp(min=1e-12)
-    return users * scale, items * scale
+    return left[:, :rank], values[:rank], (basis @ right.t())[:, :rank]

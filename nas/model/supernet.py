@@ -22,7 +22,7 @@ class Sampler:
 
     def __init__(self, space: SearchSpace, random: int) -> None:
         """Choose `random` (>= 1) architectures a step with hidden sizes at random, besides a wide and a narrow."""
-        self.space, self.random = space, random
+        self.space, self.random = space.only("graph"), random
         self._decks: dict[str, list[Value]] = defaultdict(list)
 
     def __call__(self, rng: np.random.Generator) -> list[Architecture]:
@@ -47,6 +47,7 @@ class Sampler:
 def supernet_weights(space: SearchSpace, data: TrainingData, recipe: Recipe, seed: int) -> Weights:
     """Return the untrained store that holds every tensor any architecture of the space needs."""
     graph = data.graph
+    assert space.branches.graph is not None
     parameters = parameters_of_space(space.branches.graph, graph.n_users, graph.n_items)
     return start(parameters, graph, recipe.start, seed)
 

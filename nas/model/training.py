@@ -112,11 +112,11 @@ class Trainer:
         """
         self.optimiser.zero_grad(set_to_none=True)
         # The widest first: narrower ones then take slices of what it has made.
-        ordered = sorted(architectures, key=lambda architecture: -architecture.graph.hidden_size)
+        ordered = sorted(architectures, key=lambda architecture: -architecture.learned.hidden_size)
         states = Propagation(
             self.weights,
             self.data.graph,
-            ordered[0].graph.hidden_size,
+            ordered[0].learned.hidden_size,
             dropout=self.recipe.dropout,
             generator=generator,
             most_bytes=sys.maxsize if len(ordered) > 1 else 0,
@@ -159,7 +159,7 @@ class Trainer:
         users, items = states(architecture)
         loss = LOSSES[recipe.loss](users, items, batch, recipe, generator)
         if recipe.weight_decay:
-            size = architecture.graph.hidden_size
+            size = architecture.learned.hidden_size
             owners = self.weights("users", (graph.n_users, size)).index_select(0, batch.users)
             bought = self.weights("items", (graph.n_items, size))
             penalty = owners.square().sum() / len(batch.users) + bought.square().sum() / graph.n_items

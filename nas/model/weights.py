@@ -37,7 +37,7 @@ class Weights:
 
     def extract(self, architecture: Architecture, graph: Graph) -> "Weights":
         """Return a store that owns copies of just the tensors of one architecture."""
-        wanted = parameters_of(architecture.graph, graph.n_users, graph.n_items)
+        wanted = parameters_of(architecture.learned, graph.n_users, graph.n_items)
         return Weights({name: self(name, parameter.shape) for name, parameter in wanted.items()})
 
     def state(self) -> dict[str, Tensor]:

@@ -1,15 +1,19 @@
 """A recommender that runs by itself: this file, numpy, safetensors and the folder of an artefact.
 
 `python recommender.py --help` lists its commands. Each prints JSON lines; the exit code is 0, or 2 after one line on
-standard error if the input is wrong. The folder, format version 1:
+standard error if the input is wrong. The folder, format version 2:
 
-    manifest.json        format version, architecture, recipe, metrics, data, sha256 and size of each other file,
-                         dtype and shape of each array, and `sha256`, of the manifest itself
-    weights.safetensors  the arrays of LAYOUT below
+    manifest.json        format version, architecture, recipe, metrics, data, fusion, sha256 and size of each other
+                         file, dtype and shape of each array, and `sha256`, of the manifest itself
+    weights.safetensors  the arrays of LAYOUT below, and for each branch of the fusion but "graph" those of BRANCH_LAYOUT
     users.json           ids as text; the position is the index
     items.json           likewise
     titles.json          optional: [title, [genre, ...]] of each item, "" where unknown
     recommender.py, README.md
+
+A score is the sum over the branches of the fusion: the branch's weight, times its score, over the standard deviation of
+its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. Where
+"graph" is the only branch, its scores are taken as they are.
 """
 
 import argparse
@@ -27,7 +31,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LAYOUT = {  # U users, I items, D columns, N interactions
     "user_embeddings": ("float32", ("U", "D")),
     "item_embeddings": ("float32", ("I", "D")),  # a user's row times an item's row is the score
@@ -35,6 +39,15 @@ LAYOUT = {  # U users, I items, D columns, N interactions
     "seen_items": ("int32", ("N",)),  # [indptr[u]:indptr[u + 1]] is the history of u, increasing
     "popularity": ("float32", ("I",)),  # interactions of each item; ranks for users without history
     "fold_in": ("float32", ("D", "D")),  # mean of a history's item embeddings -> user embedding
+}
+BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole; E entries, r rank
+    "dense": ("float32", ("I", "I")),
+    "indptr": ("int64", ("I+1",)),
+    "items": ("int32", ("E",)),
+    "weights": ("float32", ("E",)),
+    "left": ("float32", ("I", "r")),  # L
+    "right": ("float32", ("r", "I")),  # R
+    "counts": ("float32", ("N",)),  # how much each item of `seen_items` counts; without it, 1
 }
 LARGEST = 1e9  # so that embedding @ fold_in @ embedding stays within float32
 REQUIRED = {"weights.safetensors", "users.json", "items.json"}
@@ -102,7 +115,50 @@ class Explanation(NamedTuple):
 
 
 Arrays = dict[str, NDArray[Any]]
+Floats = NDArray[np.float64]
 Ranking = list[Recommendation]
+Counted = tuple[NDArray[np.int32], Sequence[Floats]]  # a history, and how much its items count in each branch
+
+
+class HistoryBranch:
+    """A branch that scores by the history alone."""
+
+    def __init__(self, name: str, arrays: Arrays, items: int) -> None:
+        """Take the arrays of BRANCH_LAYOUT whose names begin with that of the branch."""
+        none = np.zeros(0, dtype=np.float32)
+        self.counts, self._dense = arrays.get(f"{name}_counts"), arrays.get(f"{name}_dense")
+        sparse = [arrays.get(f"{name}_{key}", none) for key in ("indptr", "items", "weights")]
+        self._indptr, self._items, self._weights = sparse
+        self._left = arrays.get(f"{name}_left", np.zeros((items, 0)))
+        self._right = arrays.get(f"{name}_right", np.zeros((0, items)))
+
+    def scores(self, history: NDArray[np.int32], counts: Floats) -> Floats:
+        """Return the score of every item, (I,), for the items of a history that count so much."""
+        scores = (counts @ self._left[history]) @ self._right.astype(np.float64)
+        if self._dense is not None:
+            return np.asarray(scores + counts @ self._dense[history].astype(np.float64))
+        entries, sizes = self._entries(history)
+        values = self._weights[entries] * np.repeat(counts, sizes)
+        return np.asarray(scores + np.bincount(self._items[entries], values, minlength=len(scores)))
+
+    def parts(self, history: NDArray[np.int32], counts: Floats, item: int) -> Floats:
+        """Return what each item of the history adds to the score of one item, (H,)."""
+        parts = self._left[history] @ self._right[:, item].astype(np.float64)
+        if self._dense is not None:
+            return np.asarray(counts * (parts + self._dense[history, item]))
+        entries, sizes = self._entries(history)
+        own = np.where(self._items[entries] == item, self._weights[entries], 0.0)
+        return np.asarray(
+            counts
+            * (parts + np.bincount(np.repeat(np.arange(len(history)), sizes), own, minlength=len(history)))
+        )
+
+    def _entries(self, history: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of all entries in the rows of a history, and how many each row has."""
+        begin = self._indptr[history].astype(np.int64)
+        sizes = self._indptr[history + 1] - begin
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.repeat(begin, sizes) + within, sizes
 
 
 class Recommender:
@@ -123,7 +179,12 @@ class Recommender:
         """Hold the parts that the module's docstring describes; raise ArtefactError if one is wrong."""
         self._index = {"user": _index("users", users), "item": _index("items", items)}
         self._titles = _check_titles(titles, len(items))
-        _check_arrays(arrays, len(users), len(items))
+        fusion = _fusion(manifest)
+        _check_arrays(arrays, len(users), len(items), [name for name in fusion if name != "graph"])
+        self._weight, self._plain = fusion.pop("graph", 0.0), not fusion.keys() - {"graph"}
+        self._branches = [
+            (weight, HistoryBranch(name, arrays, len(items))) for name, weight in fusion.items()
+        ]
         self.manifest, self.user_ids, self.item_ids = manifest, list(users), list(items)
         self._users, self._items, self._indptr, self._seen, self._popularity, self._fold_in = (
             arrays[name] for name in LAYOUT
@@ -154,7 +215,7 @@ class Recommender:
         rankings: list[Ranking] = []
         for block in (chosen[start : start + size] for start in range(0, len(chosen), size)):
             counts = self._indptr[block + 1] - self._indptr[block]
-            scores = _scores(self._users[block], self._items)
+            scores = self._fused(self._users[block], [self._counted(user) for user in block])
             scores[counts == 0] = self._popularity
             if exclude_seen:
                 seen = np.concatenate([self._history(user) for user in block])
@@ -192,12 +253,17 @@ class Recommender:
         if not seen:
             return self._rankings(self._popularity[None], k, ["popularity"])[0]
         mean = self._items[seen].mean(axis=0, keepdims=True, dtype=np.float64)
-        scores = _scores(mean @ self._fold_in, self._items)
+        history = np.array(seen, dtype=np.int32)
+        scores = self._fused(mean @ self._fold_in, [(history, [np.ones(len(seen))] * len(self._branches))])
         scores[0, seen] = -np.inf
         return self._rankings(scores, k)[0]
 
     def explain(self, user: object, item: object) -> Explanation:
-        """Return what each h of the user's history carries: embedding(h) @ fold_in @ embedding(item) / |history|."""
+        """Return what each h of the user's history carries to an item's score.
+
+        By the embeddings, that is embedding(h) @ fold_in @ embedding(item) / |history|; by a branch that scores by the
+        history, exactly what h adds.
+        """
         (row,), (column,) = self._indices("user", [user]), self._indices("item", [item])
         head, history = (self.user_ids[row], self.item_ids[column]), self._history(row)
         title = self._titles[column][0]
@@ -205,12 +271,47 @@ class Recommender:
             count = float(self._popularity[column])
             return Explanation(*head, title, count, count, False, (), "popularity")
         target = self._items[column].astype(np.float64)
-        score, seen = self._users[row] @ target, bool((history == column).any())
-        parts = self._items[history] @ (self._fold_in @ target) / len(history)
+        counted, seen = self._counted(row), bool((history == column).any())
+        score = self._fused(self._users[[row]], [counted])[0, column]
+        learned, *scales = self._scales(self._users[row], counted)
+        parts = learned * (self._items[history] @ (self._fold_in @ target)) / len(history)
+        for scale, (_, branch), counts in zip(scales, self._branches, counted[1], strict=True):
+            parts = parts + scale * branch.parts(history, counts, column)
         order = np.argsort(-parts, kind="stable")
         ordered = zip(history[order].tolist(), parts[order].tolist(), strict=True)
         contributions = tuple(Contribution(self.item_ids[h], self._titles[h][0], part) for h, part in ordered)
         return Explanation(*head, title, float(score), float(score - parts.sum()), seen, contributions)
+
+    def _fused(self, vectors: NDArray[Any], histories: Sequence[Counted]) -> NDArray[np.float32]:
+        """Return the scores of users with these embeddings and histories, (B, D) -> (B, I)."""
+        scores = _scores(vectors, self._items)
+        if self._plain:
+            return scores
+        for n, (history, counts) in enumerate(histories):
+            total = self._weight * _standardised(scores[n].astype(np.float64)) if self._weight else 0.0
+            for (weight, branch), own in zip(self._branches, counts, strict=True):
+                total = total + weight * _standardised(branch.scores(history, own))
+            scores[n] = total
+        return scores
+
+    def _scales(self, vector: NDArray[Any], counted: Counted) -> list[float]:
+        """Return what a score of the embeddings, then of each other branch, is multiplied with for one user."""
+        if self._plain:
+            return [1.0]
+        history, counts = counted
+        raw = [_scores(vector[None], self._items)[0].astype(np.float64)]
+        raw += [branch.scores(history, own) for (_, branch), own in zip(self._branches, counts, strict=True)]
+        weights = [self._weight, *(weight for weight, _ in self._branches)]
+        return [weight * _scale(scores) for weight, scores in zip(weights, raw, strict=True)]
+
+    def _counted(self, user: int) -> Counted:
+        """Return a user's history, and for each branch how much its items count."""
+        part, history = slice(self._indptr[user], self._indptr[user + 1]), self._history(user)
+        ones = np.ones(len(history))
+        return history, [
+            ones if branch.counts is None else branch.counts[part].astype(np.float64)
+            for _, branch in self._branches
+        ]
 
     def _history(self, user: int) -> NDArray[np.int32]:
         return self._seen[self._indptr[user] : self._indptr[user + 1]]
@@ -278,6 +379,16 @@ def _scores(vectors: NDArray[Any], table: NDArray[Any], *, cosine: bool = False)
     return scores
 
 
+def _scale(scores: Floats) -> float:
+    """Return 1 over the standard deviation of a user's scores, 0 where they are all alike."""
+    deviation = float(scores.std())
+    return 1 / deviation if deviation > 1e-6 * float(np.abs(scores).max()) else 0.0
+
+
+def _standardised(scores: Floats) -> Floats:
+    return scores * _scale(scores)
+
+
 def manifest_sha256(manifest: dict[str, Any]) -> str:
     """Return the sha256 (hex) that `manifest` must state of itself: over all its keys but `sha256`."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
@@ -333,18 +444,60 @@ def _check_titles(titles: Any, items: int) -> list[tuple[str | None, tuple[str, 
     return checked
 
 
-def _check_arrays(arrays: Arrays, users: int, items: int) -> None:
+def _fusion(manifest: dict[str, Any]) -> dict[str, float]:
+    fusion = manifest.get("fusion", {"graph": 1.0})
+    if not isinstance(fusion, dict) or not fusion or not fusion.keys() <= {"graph", "spectral", "item"}:
+        raise ArtefactError('manifest.json: fusion must give weights of "graph", "spectral" or "item"')
+    for name, weight in fusion.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e6:
+            raise ArtefactError(
+                f"manifest.json: the weight of {name!r} must be above 0 and at most 1e6, but is {weight!r}"
+            )
+    return {name: float(weight) for name, weight in fusion.items()}
+
+
+def _check_branch(arrays: Arrays, name: str, items: int, interactions: int) -> None:
+    held = {key: arrays[f"{name}_{key}"] for key in BRANCH_LAYOUT if f"{name}_{key}" in arrays}
+    whole, sparse, low = (
+        "dense" in held,
+        {"indptr", "items", "weights"} & held.keys(),
+        {"left", "right"} & held.keys(),
+    )
+    if whole == bool(sparse) or len(sparse) not in (0, 3) or len(low) not in (0, 2):
+        raise ArtefactError(
+            f"branch {name!r} must have weights, dense or sparse, and both or neither of left and right"
+        )
+    rank = held["right"].shape[0] if "right" in held and held["right"].ndim == 2 else 0
+    entries = held["items"].size if "items" in held else 0
+    sizes = {"I": items, "I+1": items + 1, "E": entries, "r": rank, "N": interactions}
+    for key, one in held.items():
+        dtype, letters = BRANCH_LAYOUT[key]
+        _check_array(f"{name}_{key}", one, dtype, tuple(sizes[letter] for letter in letters))
+    if sparse:
+        indptr, columns = held["indptr"], held["items"]
+        if indptr[0] != 0 or indptr[-1] != entries or (indptr[1:] < indptr[:-1]).any():
+            raise ArtefactError(f"{name}_indptr must rise from 0 to {entries}")
+        if ((columns < 0) | (columns >= items)).any():
+            raise ArtefactError(f"{name}_items must lie in 0..{items - 1}")
+
+
+def _check_array(name: str, one: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
+    if (str(one.dtype), one.shape) != (dtype, shape):
+        raise ArtefactError(f"{name} must be {dtype} {shape}, but is {one.dtype} {one.shape}")
+    if dtype == "float32" and one.size and not np.abs(one).max() <= LARGEST:  # so written, NaN fails too
+        raise ArtefactError(f"{name} holds values that are not finite or beyond {LARGEST:g}")
+
+
+def _check_arrays(arrays: Arrays, users: int, items: int, branches: Iterable[str]) -> None:
     if not arrays.keys() >= LAYOUT.keys():
         raise ArtefactError(f"weights must hold {', '.join(LAYOUT)}, but hold {', '.join(arrays)}")
     indptr, seen = arrays["seen_indptr"], arrays["seen_items"]
     columns = max((1, *arrays["fold_in"].shape))
     sizes = {"U": users, "I": items, "D": columns, "U+1": users + 1, "N": seen.size}
     for name, (dtype, letters) in LAYOUT.items():
-        one, shape = arrays[name], tuple(sizes[letter] for letter in letters)
-        if (str(one.dtype), one.shape) != (dtype, shape):
-            raise ArtefactError(f"{name} must be {dtype} {shape}, but is {one.dtype} {one.shape}")
-        if dtype == "float32" and not np.abs(one).max() <= LARGEST:  # so written, NaN fails too
-            raise ArtefactError(f"{name} holds values that are not finite or beyond {LARGEST:g}")
+        _check_array(name, arrays[name], dtype, tuple(sizes[letter] for letter in letters))
+    for branch in branches:
+        _check_branch(arrays, branch, items, sizes["N"])
     if indptr[0] != 0 or indptr[-1] != len(seen) or (indptr[1:] < indptr[:-1]).any():
         raise ArtefactError(f"seen_indptr must rise from 0 to {len(seen)}")
     cells = np.repeat(np.arange(users) * items, np.diff(indptr)) + seen

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class ArtefactContents:
         seen_indptr: (U + 1,) int64, where each user's history starts and ends.
         seen_items: (N,) int32, increasing within each user. Popularity is counted from it.
         fold_in: (D, D) float32, see `fit_fold_in`.
+        fusion: the weight of each branch; without "graph", the embeddings serve similarity alone.
+        branches: the arrays of BRANCH_LAYOUT of each branch but "graph".
         titles: one an item, "" where unknown; or None.
         genres: a sequence of texts an item; or None.
     """
@@ -57,6 +59,8 @@ class ArtefactContents:
     seen_indptr: NDArray[np.int64]
     seen_items: NDArray[np.int32]
     fold_in: FloatArray
+    fusion: Mapping[str, float] = field(default_factory=lambda: {"graph": 1.0})
+    branches: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     titles: Sequence[str] | None = None
     genres: Sequence[Sequence[str]] | None = None
 
@@ -171,6 +175,8 @@ def _files(contents: ArtefactContents) -> dict[str, bytes]:
         "popularity": np.bincount(contents.seen_items, minlength=len(items)).astype(np.float32),
         "fold_in": np.ascontiguousarray(contents.fold_in),
     }
+    for branch, parts in contents.branches.items():
+        arrays |= {f"{branch}_{key}": np.ascontiguousarray(one) for key, one in parts.items()}
     manifest: dict[str, Any] = {
         "project": "nas-recsys",
         "format_version": FORMAT_VERSION,
@@ -185,6 +191,7 @@ def _files(contents: ArtefactContents) -> dict[str, bytes]:
         "architecture": dict(contents.architecture),
         "recipe": dict(contents.recipe),
         "metrics": dict(contents.metrics),
+        "fusion": dict(contents.fusion),
         "arrays": {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()},
     }
     titles = _titles(contents)

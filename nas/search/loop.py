@@ -126,7 +126,7 @@ def search(
         known[architecture] = values
         seconds = time.perf_counter() - started
         for key, value in {
-            "architecture": architecture.model_dump(mode="json"),
+            "architecture": architecture.values(),
             "id": architecture.id,
             "values": values,
             "cached": cached,
@@ -202,7 +202,16 @@ def _suggest(trial: Trial, space: SearchSpace, conditional: bool) -> dict[str, V
         for name in free:
             suggest(name)
         return genome
+    for name in genome:
+        if name.startswith("fusion."):
+            suggest(name)
+    present = space.weights(genome)
+    for name in genome:
+        if name.partition(".")[0] in present:
+            suggest(name)
     graph = space.branches.graph
+    if graph is None or "graph" not in present:
+        return genome
     suggest("layers")
     suggest("hidden_size")
     names = [graph.gene("aggregator", n) for n in range(int(genome["layers"]))]

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nas.errors import UserError
 from nas.graph.aggregators import AGGREGATORS
+from nas.space.closed_form import ItemBranch, SpectralBranch
 
 Skip = Literal["none", "residual", "initial", "dense"]
 Readout = Literal["last", "mean", "learned", "concat"]
@@ -93,45 +94,100 @@ class GraphBranch(BaseModel):
             change["activation"] = "none"
         return self.model_copy(update=change)
 
+    def __str__(self) -> str:
+        layers = " > ".join(map(str, self.layers)) or "no layers"
+        parts = [layers, f"{self.hidden_size} columns"]
+        if self.layers:
+            parts += [f"skip {self.skip}", f"readout {self.readout}"]
+        if self.activation != "none":
+            parts.append(self.activation)
+        return ", ".join([*parts, self.score])
+
     @property
     def final_size(self) -> int:
         """Columns of the final state."""
         return self.hidden_size * (len(self.layers) + 1 if self.readout == "concat" else 1)
 
 
+class Fusion(BaseModel):
+    """How much each branch counts; its scores are first divided by their standard deviation over the catalogue."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    graph: float = Field(default=0.0, ge=0)
+    spectral: float = Field(default=0.0, ge=0)
+    item: float = Field(default=0.0, ge=0)
+
+    @classmethod
+    def of(cls, weights: Mapping[str, float]) -> "Fusion":
+        """Return these weights scaled to sum to 1: a common factor changes no ranking."""
+        total = sum(weights.values())
+        # What is scaled already stays as it is: rounding again must not move it.
+        total = 1.0 if abs(total - 1) < 5e-4 else total
+        return cls.model_validate({name: round(weight / total, 4) for name, weight in weights.items()})
+
+
 class Architecture(BaseModel):
-    """The branches whose scores are fused; today the learned graph branch, which every architecture has."""
+    """One to three branches whose scores are fused; a branch may be absent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    graph: GraphBranch
+    graph: GraphBranch | None = None
+    spectral: SpectralBranch | None = None
+    item: ItemBranch | None = None
+    fusion: Fusion | None = None
+    """None where there is one branch, and equal weights where there are more."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Architecture":
+        if not self.branches:
+            raise ValueError("an architecture has at least one branch: graph, spectral or item")
+        for name in type(self.fusion).model_fields if self.fusion else ():
+            if getattr(self.fusion, name) and name not in self.branches:
+                raise ValueError(
+                    f"fusion.{name}: there is no such branch; expected weights of {list(self.branches)}"
+                )
+        if self.fusion and not any(self.weights.values()):
+            raise ValueError("fusion: at least one weight must be above 0")
+        return self
+
+    @property
+    def branches(self) -> dict[str, GraphBranch | SpectralBranch | ItemBranch]:
+        """The branches that are there, by name."""
+        found = {"graph": self.graph, "spectral": self.spectral, "item": self.item}
+        return {name: branch for name, branch in found.items() if branch is not None}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each branch that is there."""
+        if self.fusion is None:
+            return dict.fromkeys(self.branches, 1.0)
+        return {name: getattr(self.fusion, name) for name in self.branches}
+
+    @property
+    def learned(self) -> GraphBranch:
+        """The graph branch, of an architecture that has one."""
+        assert self.graph is not None
+        return self.graph
 
     def canonical(self) -> "Architecture":
         """Return the one spelling of this function; equal functions by the rules of each branch are equal here."""
-        return Architecture(graph=self.graph.canonical())
+        weights = {name: weight for name, weight in self.weights.items() if weight}
+        branches = {name: branch.canonical() for name, branch in self.branches.items() if name in weights}
+        fusion = Fusion.of(weights) if len(weights) > 1 else None
+        return Architecture.model_validate({**branches, "fusion": fusion})
+
+    def values(self) -> dict[str, Any]:
+        """Return the architecture as JSON values, absent branches left out."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @property
     def id(self) -> str:
         """Ten hexadecimal digits that name the canonical architecture."""
-        text = json.dumps(self.canonical().model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.canonical().values(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def __str__(self) -> str:
-        branch = self.graph
-        layers = " > ".join(map(str, branch.layers)) or "no layers"
-        parts = [layers, f"{branch.hidden_size} columns"]
-        if branch.layers:
-            parts += [f"skip {branch.skip}", f"readout {branch.readout}"]
-        if branch.activation != "none":
-            parts.append(branch.activation)
-        return ", ".join([*parts, branch.score])
-
-    @classmethod
-    def parse(cls, value: Any, where: str) -> "Architecture":
-        """Read an architecture from decoded JSON or YAML; UserError, naming `where`, if it is none."""
-        try:
-            return cls.model_validate(value).canonical()
-        except ValidationError as error:
-            first = error.errors()[0]
-            path = ".".join(map(str, first["loc"]))
-            raise UserError(f"{where}: {path}: {first['msg'].removeprefix('Value error, ')}") from None
+        if len(self.branches) == 1:
+            return str(next(iter(self.branches.values())))
+        return " + ".join(f"{self.weights[name]:g} ({branch})" for name, branch in self.branches.items())

@@ -1,13 +1,27 @@
 """An architecture drawn with characters, for a terminal."""
 
-from nas.space.architecture import Architecture
+from nas.space.architecture import Architecture, GraphBranch
 
 _WIDTH = 46
 
 
 def picture(architecture: Architecture) -> str:
     """Return a drawing of one box a stage, from embeddings down to the score; lines of at most 60 characters."""
-    branch = architecture.graph
+    rows = _graph_rows(architecture.graph) if architecture.graph else []
+    others = [branch for name, branch in architecture.branches.items() if name != "graph"]
+    rows += [f"{'+ ' if rows or n else ''}{branch}" for n, branch in enumerate(others)]
+    if len(architecture.branches) > 1:
+        rows.append(
+            "fusion: " + ", ".join(f"{name} {weight:g}" for name, weight in architecture.weights.items())
+        )
+    width = max(_WIDTH, *(len(row) + 2 for row in rows))
+    top, bottom = "┌" + "─" * width + "┐", "└" + "─" * width + "┘"
+    arrow = " " * (width // 2 + 1) + "▼"
+    boxes = [f"{top}\n│ {row:<{width - 1}}│\n{bottom}" for row in rows]
+    return f"\n{arrow}\n".join(boxes)
+
+
+def _graph_rows(branch: GraphBranch) -> list[str]:
     rows = [f"user and item embeddings, {branch.hidden_size} columns"]
     for n, layer in enumerate(branch.layers):
         text = f"{n + 1}  {layer}"
@@ -29,8 +43,4 @@ def picture(architecture: Architecture) -> str:
         }
         rows.append(readout[branch.readout])
     rows.append(f"score: {'dot product' if branch.score == 'dot' else 'cosine'}")
-    width = max(_WIDTH, *(len(row) + 2 for row in rows))
-    top, bottom = "┌" + "─" * width + "┐", "└" + "─" * width + "┘"
-    arrow = " " * (width // 2 + 1) + "▼"
-    boxes = [f"{top}\n│ {row:<{width - 1}}│\n{bottom}" for row in rows]
-    return f"\n{arrow}\n".join(boxes)
+    return rows

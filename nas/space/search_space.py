@@ -1,6 +1,7 @@
 """`SearchSpace`: the architectures and recipes that a YAML file declares."""
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from optuna import Trial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nas.shipped import find
-from nas.space.architecture import Architecture
+from nas.space.architecture import Architecture, Fusion
+from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form_space import FusionSpace, ItemSpace, SpectralSpace
 from nas.space.dimension import Dimension, Value
 from nas.space.graph_space import GraphSpace
 from nas.space.recipe import Recipe
@@ -17,12 +20,32 @@ from nas.yaml_file import read_yaml, validate
 
 
 class Branches(BaseModel):
-    """The branches of an architecture; today the learned graph branch."""
+    """The branches that an architecture may have; at least one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    graph: GraphSpace
+    graph: GraphSpace | None = None
     """Embeddings propagated over the user-item graph."""
+    spectral: SpectralSpace | None = None
+    """Low-pass filters of the history."""
+    item: ItemSpace | None = None
+    """Item-item weights."""
+
+    @model_validator(mode="after")
+    def _any(self) -> "Branches":
+        if not self.names:
+            raise ValueError("give at least one branch: graph, spectral or item")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The branches that are declared."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def spaces(self) -> dict[str, "GraphSpace | SpectralSpace | ItemSpace"]:
+        """The space of each declared branch."""
+        return {name: getattr(self, name) for name in self.names}
 
 
 class SearchSpace(BaseModel):
@@ -36,6 +59,8 @@ class SearchSpace(BaseModel):
     """One line."""
     branches: Branches
     """What an architecture is made of."""
+    fusion: FusionSpace = FusionSpace()
+    """How much each branch may count."""
     recipe: dict[str, Dimension] = Field(default_factory=dict)
     """The fields of `Recipe` that differ from its defaults or are to be chosen on validation data."""
 
@@ -77,28 +102,78 @@ class SearchSpace(BaseModel):
         return validate(cls, value, where)
 
     def genes(self) -> dict[str, tuple[Value, ...]]:
-        """Return the fixed-length genome: gene names and their choices."""
-        return self.branches.graph.genes()
+        """Return the fixed-length genome: gene names and their choices.
+
+        Genes of the graph branch have plain names, others that of their branch before them: `item.kind`.
+        """
+        found = {
+            f"fusion.{name}": choices for name, choices in self.fusion.genes(self.branches.names).items()
+        }
+        for branch, space in self.branches.spaces.items():
+            found |= {_gene(branch, name): choices for name, choices in space.genes().items()}
+        return found
 
     def free_genes(self) -> dict[str, tuple[Value, ...]]:
         """Return the genes with more than one choice."""
         return {name: choices for name, choices in self.genes().items() if len(choices) > 1}
 
+    def weights(self, genome: Mapping[str, Value]) -> dict[str, float]:
+        """Return the weight of each branch that the architecture of a genome has."""
+        return self.fusion.decode(_genes_of("fusion", genome), self.branches.names)
+
     def decode(self, genome: Mapping[str, Value]) -> Architecture:
         """Return the canonical architecture of a genome; missing genes take their first choice."""
-        return Architecture(graph=self.branches.graph.decode(genome))
+        weights = self.weights(genome)
+        branches = {name: self.branches.spaces[name].decode(_genes_of(name, genome)) for name in weights}
+        fusion = Fusion.of(weights) if len(weights) > 1 else None
+        return Architecture.model_validate({**branches, "fusion": fusion})
 
     def encode(self, architecture: Architecture) -> dict[str, Value]:
-        """Return a genome that decodes to `architecture`."""
-        return self.branches.graph.encode(architecture.graph)
+        """Return a genome that decodes to `architecture`, if the space contains it."""
+        found = {name: choices[0] for name, choices in self.genes().items()}
+        names = self.branches.names
+        weights = Fusion.of(
+            {name: w for name, w in architecture.weights.items() if name in names} or {names[0]: 1.0}
+        )
+        found |= {f"fusion.{name}": w for name, w in self.fusion.spellings(names).get(weights, {}).items()}
+        for name, branch in architecture.branches.items():
+            if name in names:
+                genome = self.branches.spaces[name].encode(branch)  # type: ignore[arg-type]
+                found |= {_gene(name, gene): value for gene, value in genome.items()}
+        return found
 
     def contains(self, architecture: Architecture) -> bool:
-        """Whether the space holds this architecture."""
-        return self.branches.graph.contains(architecture.graph)
+        """Whether some genome decodes to this architecture."""
+        canonical = architecture.canonical()
+        genome, genes = self.encode(canonical), self.genes()
+        inside = all(name in genes and value in genes[name] for name, value in genome.items())
+        return inside and self.decode(genome) == canonical
 
     def size(self) -> int:
         """Return the exact number of different architectures, recipes not counted."""
-        return self.branches.graph.size()
+        sizes, names = (
+            {name: space.size() for name, space in self.branches.spaces.items()},
+            self.branches.names,
+        )
+        if len(names) == 1:
+            return sizes[names[0]]
+        fusions = self.fusion.spellings(names)
+        return sum(prod(sizes[name] for name in names if getattr(fusion, name)) for fusion in fusions)
+
+    def only(self, *names: str) -> "SearchSpace":
+        """Return the space with these of its branches alone, none of them absent."""
+        kept = {name: space for name, space in self.branches.spaces.items() if name in names}
+        return self.model_copy(update={"branches": Branches.model_validate(kept), "fusion": FusionSpace()})
+
+    def without(self, name: str) -> "SearchSpace":
+        """Return the space without one of its branches."""
+        return self.model_copy(update={"branches": self.branches.model_copy(update={name: None})})
+
+    def settled(self, branch: SpectralBranch | ItemBranch) -> "SearchSpace":
+        """Return the space with the settings of a closed-form branch fixed to those of `branch`."""
+        name = "spectral" if isinstance(branch, SpectralBranch) else "item"
+        space = getattr(self.branches, name).settled(branch)
+        return self.model_copy(update={"branches": self.branches.model_copy(update={name: space})})
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw every gene uniformly."""
@@ -129,6 +204,11 @@ class SearchSpace(BaseModel):
                 chosen[name] = float(np.exp(np.log(ends).mean()) if dimension.log else ends.mean())
         return Recipe.model_validate(chosen)
 
+    def with_recipe(self, fixed: Mapping[str, Value]) -> "SearchSpace":
+        """Return the space with these settings of the recipe fixed."""
+        dimensions = {name: Dimension(choices=(value,)) for name, value in fixed.items()}
+        return self.model_copy(update={"recipe": self.recipe | dimensions})
+
     def suggest_recipe(self, trial: Trial) -> Recipe:
         """Let an Optuna trial choose every recipe setting that is free."""
         chosen: dict[str, Value | None] = {}
@@ -146,3 +226,14 @@ class SearchSpace(BaseModel):
     def free_recipe(self) -> dict[str, Dimension]:
         """Return the recipe settings that are not fixed."""
         return {name: dimension for name, dimension in self.recipe.items() if not dimension.fixed}
+
+
+def _gene(branch: str, name: str) -> str:
+    return name if branch == "graph" else f"{branch}.{name}"
+
+
+def _genes_of(branch: str, genome: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the part of a genome that belongs to a branch, under the branch's own names."""
+    if branch == "graph":
+        return {name: value for name, value in genome.items() if "." not in name}
+    return {name.removeprefix(f"{branch}."): v for name, v in genome.items() if name.startswith(f"{branch}.")}

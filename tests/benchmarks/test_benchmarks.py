@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from lightgcn_steps import batch_of
 from side_by_side import Row, Value, interleaved, largest, largest_difference, report
 
 from nas.data import Interactions
-from nas.errors import UserError
 
 TINY = Shape(users=60, items=40, interactions=500)
 KEYS = ["operator", "data", "threads", "ours_ms", "theirs_ms", "ratio", "max_abs_difference"]
@@ -122,14 +120,6 @@ def test_lists_that_differ_show(interactions: Interactions) -> None:
     other[3, 0] = next(item for item in range(TINY.items) if item not in lists[3])
     one, two = (evaluation.scores_of(found, users, items) for found in (lists, other))
     assert np.abs(one - two).max() > 1e-4
-
-
-def test_without_implicit_one_line_says_what_to_install(
-    interactions: Interactions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "implicit.cpu.topk", None)
-    with pytest.raises(UserError, match="pip install"):
-        next(evaluation.rows("tiny", interactions, 1))
 
 
 def test_json_is_all_that_standard_output_gets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

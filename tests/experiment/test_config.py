@@ -22,7 +22,7 @@ def test_the_default_asks_for_what_the_readme_promises() -> None:
     assert experiment.search.sampler == "nsga2"
     assert experiment.search.trials >= 200
     assert experiment.retrain.top == 5
-    assert experiment.search_space.name == "graph"
+    assert experiment.search_space.name == "full"
 
 
 def test_overrides_reach_nested_keys_and_are_read_as_yaml() -> None:

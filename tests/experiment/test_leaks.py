@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from nas.data import Interactions, PlantedConfig, Split, SplitConfig, planted, s
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
+from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.recipe import choose_recipe, recipe_of
-from nas.experiment.stages.search import run_search
+from nas.experiment.stages.retrain import retrain_best
+from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.graph import Graph
 from nas.model.training import TrainingData
@@ -28,8 +31,11 @@ EXPERIMENT = Experiment.parse(
         "search_space": {
             "name": "small",
             "branches": {
-                "graph": {"layers": [0, 1, 2], "hidden_size": [4, 8], "aggregator": ["lightgcn", "gat"]}
+                "graph": {"layers": [0, 1, 2], "hidden_size": [4, 8], "aggregator": ["lightgcn", "gat"]},
+                "spectral": {"rank": [4, 8]},
+                "item": {"regularisation": [10, 100]},
             },
+            "fusion": {"graph": [0, 1], "spectral": [0, 1], "item": [0, 1]},
             "recipe": {"temperature": {"min": 0.1, "max": 0.5}},
         },
         "recipe": {"trials": 2},
@@ -120,10 +126,14 @@ def test_shared_weights_do_not_depend_on_what_is_held_out(
     assert not torch.equal(one["users"], leaked["users"])
 
 
-def choices(made: Context) -> tuple[Recipe, list[tuple[str, float]]]:
+def choices(made: Context) -> tuple[Recipe, list[tuple[str, float]], list[dict[str, Any]]]:
     recipe = recipe_of(choose_recipe(made))
     shared, _ = train_supernet(made, recipe)
-    return recipe, [(c.architecture.id, c.values["ndcg@20"]) for c in run_search(made, shared)]
+    space, _ = settle_branches(made)
+    found = run_search(made, space, shared)
+    retrained = retrain_best(made, found, pareto(made, found), recipe)
+    kept = [{key: result[key] for key in ("architecture", "epochs", "validation")} for result in retrained]
+    return recipe, [(c.architecture.id, c.values["ndcg@20"]) for c in found], kept
 
 
 def test_choices_depend_on_validation_and_never_on_test(

@@ -26,4 +26,5 @@ TINY: dict[str, Any] = {
     "supernet": {"epochs": 3},
     "search": {"trials": 24, "population": 8},
     "retrain": {"top": 2, "epochs": 6, "recipes": 3, "tuned": 1},
+    "baselines": {"names": ["popularity", "itemknn", "ease"]},
 }

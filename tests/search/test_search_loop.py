@@ -21,8 +21,9 @@ from nas.space import Architecture, SearchSpace
 OBJECTIVES = ("ndcg@20", "refresh_macs")
 GRAPH = SearchSpace.load("graph")
 PRESETS = tuple(
-    SearchSpace.load(f"presets/{path.stem}").decode({})
+    preset
     for path in sorted((shipped("search_spaces") / "presets").glob("*.yaml"))
+    if GRAPH.contains(preset := SearchSpace.load(f"presets/{path.stem}").decode({}))
 )
 
 

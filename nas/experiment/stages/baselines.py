@@ -1,12 +1,14 @@
 """Tune the baselines on validation data."""
 
 import time
+from functools import partial
 from typing import Any
 
-from nas.baselines import BASELINES
+from nas.baselines import BASELINES, TRAINED
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.model.evaluation import evaluate, sample_users
+from nas.experiment.stages.recipe import tune
+from nas.model.evaluation import evaluate
 
 
 def tune_baselines(context: Context) -> list[dict[str, Any]]:
@@ -15,20 +17,19 @@ def tune_baselines(context: Context) -> list[dict[str, Any]]:
     with stage("baselines", len(names)) as steps:
         results = []
         for name in names:
-            results.append(context.done(f"baselines/{name}.json", lambda name=name: _tune(context, name)))  # type: ignore[misc]
+            make = _tune_recipe if name in TRAINED else _tune_settings
+            results.append(context.done(f"baselines/{name}.json", partial(make, context, name)))
             steps.advance(name)
     return results
 
 
-def _tune(context: Context, name: str) -> dict[str, Any]:
+def _tune_settings(context: Context, name: str) -> dict[str, Any]:
     baseline, metric = BASELINES[name], context.experiment.metric
     reason = baseline.obstacle(context.interactions)
     if reason:
         return {"name": name, "skipped": reason}
     started = time.perf_counter()
-    users = sample_users(
-        context.valid, context.train, context.experiment.search.users, context.experiment.search.seed
-    )
+    users = context.closed_forms.users
     best: dict[str, Any] = {}
     for settings in baseline.grid:
         scorer = baseline.fit(context.train, settings)
@@ -37,3 +38,19 @@ def _tune(context: Context, name: str) -> dict[str, Any]:
             best = {"settings": dict(settings), "validation": means}
     seconds = time.perf_counter() - started
     return {"name": name, **best, "tried": len(baseline.grid), "seconds": seconds}
+
+
+def _tune_recipe(context: Context, name: str) -> dict[str, Any]:
+    trained, experiment = TRAINED[name], context.experiment
+    space = experiment.search_space.with_recipe(trained.recipe)
+    found = tune(
+        context, name, trained.architecture(), space, space.recipe_defaults(), experiment.baselines.recipes
+    )
+    settings = found["recipe"] | {"epochs": found["epochs"]}
+    return {
+        "name": name,
+        "settings": settings,
+        "validation": found["validation"],
+        "tried": found["trials"],
+        "seconds": found["seconds"],
+    }

@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from nas.experiment.context import Context
-from nas.experiment.stages.retrain import refitted_weights
-from nas.model.evaluation import final_states
+from nas.experiment.stages.retrain import refitted_states
+from nas.model.history import HistoryModel
+from nas.model.spectral import singular_vectors
 from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
 from nas.space.architecture import Architecture
 
 # Relative to the mean squared length of a history's mean; it only keeps the least squares well-posed.
 _RIDGE = 0.01
+_SIMILARITY_COLUMNS = 64
 
 
 def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], folder: Path) -> int:
@@ -22,14 +26,17 @@ def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], fo
         UserError: `folder` holds something that is no artefact.
     """
     architecture = Architecture.model_validate(result["architecture"])
-    states = final_states(architecture, refitted_weights(context, result), context.refitting.graph)
-    users, items = (state.cpu().numpy().astype(np.float32) for state in states[:2])
+    # Without a graph branch, singular vectors tell which items, and which users, are alike.
+    states = refitted_states(context, result) or singular_vectors(
+        context.refitting.graph, _SIMILARITY_COLUMNS, context.experiment.search.seed
+    )
+    users, items = (state.cpu().numpy().astype(np.float32) for state in states)
     history = context.train_and_valid
     contents = ArtefactContents(
         data_name=context.data_name,
         fingerprint=context.interactions.fingerprint(),
         interactions=len(history),
-        architecture={**result["architecture"], "id": result["id"], "description": str(architecture)},
+        architecture={**architecture.values(), "id": result["id"], "description": str(architecture)},
         recipe=result["recipe"] | {"epochs": result["epochs"]},
         metrics=metrics,
         user_ids=history.user_ids,
@@ -39,7 +46,31 @@ def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], fo
         seen_indptr=history.offsets,
         seen_items=history.item,
         fold_in=fit_fold_in(users, items, history.offsets, history.item, _RIDGE),
+        fusion=architecture.weights,
+        branches={
+            name: _arrays(model)
+            for name, model in context.closed_forms.of(architecture, "train and valid").items()
+        },
         titles=history.items.title,
         genres=history.items.genres,
     )
     return write_artefact(folder, contents)
+
+
+def _arrays(model: HistoryModel) -> dict[str, NDArray[Any]]:
+    """Return a fitted closed-form branch as the arrays of an artefact."""
+    weights = model.weights
+    found: dict[str, NDArray[Any]] = (
+        {"dense": weights.numpy()}
+        if isinstance(weights, Tensor)
+        else {
+            "indptr": weights.indptr.astype(np.int64),
+            "items": weights.indices.astype(np.int32),
+            "weights": weights.data.astype(np.float32),
+        }
+    )
+    if model.left is not None and model.right is not None:
+        found |= {"left": model.left.numpy(), "right": model.right.numpy()}
+    if bool((model.histories.data != 1).any()):
+        found["counts"] = model.histories.data
+    return found

@@ -29,19 +29,22 @@ def lightgcn() -> Architecture:
 
 def choose_recipe(context: Context) -> dict[str, Any]:
     """Return {recipe, epochs, validation, trials, seconds}: the best recipe, and LightGCN's result with it."""
-    first, trials = context.experiment.search_space.recipe_defaults(), context.experiment.recipe.trials
-    return context.done("recipe.json", lambda: _tune(context, "recipe", lightgcn(), first, trials))
+    space, trials = context.experiment.search_space, context.experiment.recipe.trials
+    first = space.recipe_defaults()
+    return context.done("recipe.json", lambda: tune(context, "recipe", lightgcn(), space, first, trials))
 
 
 def tune_candidate(context: Context, architecture: Architecture, first: Recipe) -> dict[str, Any]:
     """Return the same for a retrained architecture, `first` being the recipe that it was retrained with."""
     name, trials = f"tuning-{architecture.id}", context.experiment.retrain.recipes
-    return context.done(f"{name}.json", lambda: _tune(context, name, architecture, first, trials))
+    space = context.experiment.search_space
+    return context.done(f"{name}.json", lambda: tune(context, name, architecture, space, first, trials))
 
 
-def _tune(
-    context: Context, name: str, architecture: Architecture, first: Recipe, trials: int
+def tune(
+    context: Context, name: str, architecture: Architecture, space: SearchSpace, first: Recipe, trials: int
 ) -> dict[str, Any]:
+    """Return {recipe, epochs, validation, trials, seconds} of the best of `trials` recipes of `space`, `first` first."""
     experiment = context.experiment
     study = optuna.create_study(
         storage=open_storage(experiment, context.folder.path),
@@ -50,9 +53,9 @@ def _tune(
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_FIRST, n_warmup_steps=_PATIENT_EPOCHS),
     )
-    if not experiment.search_space.free_recipe():
+    if not space.free_recipe():
         trials = 1
-    with stage("recipe", trials) as steps:
+    with stage(name, trials) as steps:
         finished = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
         steps.begin_at(finished)
         for number in range(finished, trials):
@@ -62,7 +65,7 @@ def _tune(
                 multivariate=True,
                 constant_liar=False,
             )
-            _try_one(context, study, architecture, first if number == 0 else None)
+            _try_one(context, study, architecture, space, first if number == 0 else None)
             steps.advance(f"best {experiment.metric} {study.best_value:.4f}")
     best = study.best_trial
     return {
@@ -73,8 +76,13 @@ def _tune(
     }
 
 
-def _try_one(context: Context, study: optuna.Study, architecture: Architecture, first: Recipe | None) -> None:
-    space = context.experiment.search_space
+def _try_one(
+    context: Context,
+    study: optuna.Study,
+    architecture: Architecture,
+    space: SearchSpace,
+    first: Recipe | None,
+) -> None:
     if first is not None:
         study.enqueue_trial({name: getattr(first, name) for name in space.free_recipe()})
     trial = study.ask()

@@ -1,6 +1,7 @@
 """Train candidates from scratch, with early stopping on validation data."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.model.fitting import refit
+from nas.experiment.stages.fusion import States, validation_scorer, weigh
+from nas.model.evaluation import evaluate, final_states
+from nas.model.fitting import Fitted, refit
 from nas.model.weights import Weights
 from nas.search.loop import Candidate
-from nas.space.architecture import Architecture
+from nas.space.architecture import Architecture, GraphBranch
 from nas.space.recipe import Recipe
 
 
@@ -25,7 +28,12 @@ def retrain_best(
     """
     metric = context.experiment.metric
     rest = sorted(ranked, key=lambda c: -c.values[metric])
-    chosen = list(dict.fromkeys(c.architecture for c in [*front, *rest]))[: context.experiment.retrain.top]
+    # Candidates that differ in how their branches are weighed share one training, and are weighed anew after it.
+    ordered = [c.architecture for c in [*front, *rest] if c.architecture.graph is not None]
+    first: dict[GraphBranch, Architecture] = {}
+    for architecture in ordered:
+        first.setdefault(architecture.learned, architecture)
+    chosen = list(first.values())[: context.experiment.retrain.top]
     with stage("retrain", len(chosen)) as steps:
         results: list[dict[str, Any]] = []
         for architecture in chosen:
@@ -42,9 +50,12 @@ def retrain(
 
     `tuned` says that the recipe is the architecture's own and not the run's; its result is kept beside the other.
 
+    Its branches are weighed anew, with the trained graph branch, so `architecture` may differ from what was asked for in
+    its fusion; `id` is that of what was asked for.
+
     Returns:
-        {id, name (of its folder), architecture, description, recipe, seeds, epochs, validation (means over seeds), spread (standard
-        deviation over seeds), curve, seconds}.
+        {id, name (of its folder), architecture, description, recipe, seeds, epochs, validation (means over seeds), spread
+        (standard deviation over seeds), graph (validation of the graph branch alone), curve, seconds}.
     """
     name = architecture.id + ("-tuned" if tuned else "")
     path = f"retrained/{name}"
@@ -57,29 +68,63 @@ def retrain(
 def _train(context: Context, architecture: Architecture, recipe: Recipe, name: str, draft: Path) -> None:
     experiment = context.experiment
     seeds = [experiment.search.seed + n for n in range(experiment.retrain.seeds)]
-    fitted = [context.fit(architecture, recipe, seed) for seed in seeds]
-    means = [one.evaluation.means for one in fitted]
+    started = time.perf_counter()
+    fitted = [context.fit(architecture, recipe, seed) for seed in seeds] if architecture.graph else []
+    weighed, means = _weighed(context, architecture, fitted)
     result = {
         "id": architecture.id,
         "name": name,
-        "architecture": architecture.model_dump(mode="json"),
-        "description": str(architecture),
+        "architecture": weighed.values(),
+        "description": str(weighed),
         "recipe": recipe.model_dump(mode="json"),
         "seeds": seeds,
-        "epochs": round(float(np.median([one.epochs for one in fitted]))),
+        "epochs": round(float(np.median([one.epochs for one in fitted]))) if fitted else 0,
         "validation": {key: float(np.mean([m[key] for m in means])) for key in means[0]},
         "spread": {key: float(np.std([m[key] for m in means])) for key in means[0]},
-        "curve": fitted[0].curve,
-        "seconds": sum(one.seconds for one in fitted),
+        "graph": fitted[0].evaluation.means if fitted else None,
+        "curve": fitted[0].curve if fitted else [],
+        "seconds": time.perf_counter() - started,
     }
     draft.mkdir()
-    save_file(fitted[0].weights.state(), draft / "weights.safetensors")
+    if fitted:
+        save_file(fitted[0].weights.state(), draft / "weights.safetensors")
     (draft / "result.json").write_text(json.dumps(result, indent=1, allow_nan=False))
 
 
-def refitted_weights(context: Context, result: dict[str, Any]) -> Weights:
-    """Return the weights that are tested and exported: fitted on train + validation for the chosen epochs."""
+def _weighed(
+    context: Context, architecture: Architecture, fitted: list[Fitted]
+) -> tuple[Architecture, list[dict[str, float]]]:
+    """Return the architecture with weights chosen by its first training, and the validation metrics of each."""
+    if len(architecture.branches) == 1:
+        if fitted:
+            return architecture, [one.evaluation.means for one in fitted]
+        return architecture, [weigh(context, architecture, None)[1]]
+    graph = context.training.graph
+    states: list[States | None] = [final_states(architecture, one.weights, graph)[:2] for one in fitted]
+    weighed, first = weigh(context, architecture, states[0] if states else None)
+    means = [first]
+    for one in states[1:]:
+        scorer = validation_scorer(context, weighed, one)
+        users = context.closed_forms.users
+        means.append(evaluate(scorer, context.train, context.valid, context.experiment.ks, users).means)
+    return weighed, means
+
+
+def refitted_states(context: Context, result: dict[str, Any]) -> States | None:
+    """Return the final states that are tested and exported: fitted on train + validation for the chosen epochs.
+
+    None where the architecture has no graph branch.
+    """
     architecture = Architecture.model_validate(result["architecture"])
+    if architecture.graph is None:
+        return None
+    users, items, _ = final_states(
+        architecture, _refitted(context, architecture, result), context.refitting.graph
+    )
+    return users, items
+
+
+def _refitted(context: Context, architecture: Architecture, result: dict[str, Any]) -> Weights:
     recipe = Recipe.model_validate(result["recipe"])
     name = f"retrained/{result['name']}/refitted.safetensors"
     path = context.folder.path / name

@@ -9,10 +9,11 @@ from optuna.storages import BaseStorage
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
+from nas.experiment.stages.fusion import validation_scorer
 from nas.experiment.storage import open_storage, study_name
-from nas.model.evaluation import costs, evaluate, final_states, sample_users
+from nas.model.evaluation import costs, evaluate, final_states
 from nas.model.network import Propagation
-from nas.model.ranking import DivergedError, dot_scorer
+from nas.model.ranking import DivergedError
 from nas.model.weights import Weights
 from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
 from nas.search.objectives import QUALITIES
@@ -25,14 +26,14 @@ from nas.space.search_space import SearchSpace
 _SHARED_BYTES = 2**30
 
 
-def run_search(context: Context, weights: Weights) -> list[Candidate]:
+def run_search(context: Context, space: SearchSpace, weights: Weights) -> list[Candidate]:
     """Return the finished trials, all that the experiment asks for; write trials.parquet and pareto.json."""
     settings = context.experiment.search
     storage: BaseStorage = open_storage(context.experiment, context.folder.path)
     study = open_study(storage, study_name(context.experiment, "search"), settings.objectives)
     found = candidates(study)
     if len(found) < settings.trials:
-        evaluator = supernet_evaluator(context, weights)
+        evaluator = supernet_evaluator(context, space, weights)
         with stage("search", settings.trials) as steps:
             steps.begin_at(len(found))
             wanted = SearchSettings(
@@ -41,9 +42,9 @@ def run_search(context: Context, weights: Weights) -> list[Candidate]:
                 settings.population,
                 settings.seed,
                 settings.objectives,
-                known_architectures(context.experiment.search_space),
+                known_architectures(space),
             )
-            for candidate in search(study, context.experiment.search_space, evaluator, wanted):
+            for candidate in search(study, space, evaluator, wanted):
                 found.append(candidate)
                 best = max(c.values[context.experiment.metric] for c in found)
                 steps.advance(f"best {context.experiment.metric} {best:.4f}")
@@ -58,13 +59,13 @@ def known_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
     return tuple(preset for preset in presets if space.contains(preset))
 
 
-def supernet_evaluator(context: Context, weights: Weights) -> Evaluator:
+def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -> Evaluator:
     """Return the evaluation of an architecture with shared weights on validation data, without training."""
     experiment, data = context.experiment, context.training
-    users = sample_users(context.valid, context.train, experiment.search.users, experiment.search.seed)
+    users = context.closed_forms.users
     sizes = (data.graph.n_users, data.graph.n_items, len(context.train))
 
-    widest = max(int(size) for size in experiment.search_space.genes()["hidden_size"])
+    widest = max(int(size) for size in space.genes()["hidden_size"])
     shared = Propagation(weights, data.graph, widest, most_bytes=_SHARED_BYTES)
     # A time that is an objective is that of the architecture alone.
     timed = "refresh_seconds" in experiment.search.objectives
@@ -72,16 +73,21 @@ def supernet_evaluator(context: Context, weights: Weights) -> Evaluator:
     @torch.no_grad()
     def evaluator(architecture: Architecture) -> dict[str, float]:
         measured = {}
-        if timed:
-            *states, measured["refresh_seconds"] = final_states(architecture, weights, data.graph)
-        else:
-            states = list(shared(architecture))
+        states = None
+        if architecture.graph and timed:
+            of_users, of_items, measured["refresh_seconds"] = final_states(architecture, weights, data.graph)
+            states = of_users, of_items
+        elif architecture.graph:
+            states = shared(architecture)
+        elif timed:
+            measured["refresh_seconds"] = 0.0
         try:
-            found = evaluate(dot_scorer(*states), context.train, context.valid, experiment.ks, users).means
+            scorer = validation_scorer(context, architecture, states)
+            found = evaluate(scorer, context.train, context.valid, experiment.ks, users).means
         except DivergedError:
             # Scores that are no numbers rank nothing: the worst of every quality.
             found = {f"{name}@{k}": 0.0 for name in QUALITIES for k in experiment.ks}
-        return found | costs(architecture, *sizes) | measured
+        return found | costs(architecture, *sizes, context.closed_forms.of(architecture)) | measured
 
     return evaluator
 
@@ -99,7 +105,7 @@ def write_trials(context: Context, found: list[Candidate]) -> None:
         {
             "number": c.number,
             "id": c.architecture.id,
-            "architecture": json.dumps(c.architecture.model_dump(mode="json")),
+            "architecture": json.dumps(c.architecture.values()),
             "description": str(c.architecture),
             "cached": c.cached,
             "seconds": c.seconds,
@@ -119,7 +125,7 @@ def describe(candidate: Candidate) -> dict[str, Any]:
     return {
         "id": candidate.architecture.id,
         "trial": candidate.number,
-        "architecture": candidate.architecture.model_dump(mode="json"),
+        "architecture": candidate.architecture.values(),
         "description": str(candidate.architecture),
         "values": candidate.values,
     }

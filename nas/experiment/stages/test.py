@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from nas.baselines import BASELINES
+from nas.baselines import BASELINES, TRAINED
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
+from nas.experiment.stages.fusion import full_scorer
 from nas.experiment.stages.recipe import lightgcn
-from nas.experiment.stages.retrain import refitted_weights
+from nas.experiment.stages.retrain import refitted_states
 from nas.experiment.statistics import paired_bootstrap
 from nas.model.evaluation import Evaluation, evaluate, scorer_of
 from nas.model.fitting import refit
@@ -39,14 +40,14 @@ def _judge(
     run = [row for row in baselines if "skipped" not in row]
     with stage("test", 2 + len(run)) as steps:
         # Everything is fitted before the test data is read.
-        weights = refitted_weights(context, winner)
         architecture = Architecture.model_validate(winner["architecture"])
-        ours = scorer_of(architecture, weights, context.refitting.graph)
+        ours = full_scorer(context, architecture, refitted_states(context, winner))
         steps.advance("winner refitted")
-        rivals = [(_lightgcn_row(recipe_result), _lightgcn(context, recipe_result))]
+        known = _lightgcn_row(recipe_result)
+        rivals = [(known, _trained(context, lightgcn(), known["settings"]))]
         steps.advance("lightgcn refitted")
         for row in run:
-            rivals.append((row, BASELINES[row["name"]].fit(context.train_and_valid, row["settings"])))
+            rivals.append((row, _baseline(context, row)))
             steps.advance(f"{row['name']} refitted")
         held_out, history, ks = context.read_test(), context.train_and_valid, context.experiment.ks
         best = evaluate(ours, history, held_out, ks)
@@ -68,15 +69,18 @@ def _lightgcn_row(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lightgcn(context: Context, result: dict[str, Any]) -> Scorer:
-    weights = refit(
-        lightgcn(),
-        Recipe.model_validate(result["recipe"]),
-        context.refitting,
-        epochs=result["epochs"],
-        seed=context.experiment.search.seed,
-    )
-    return scorer_of(lightgcn(), weights, context.refitting.graph)
+def _baseline(context: Context, row: dict[str, Any]) -> Scorer:
+    name, settings = row["name"], row["settings"]
+    if name in TRAINED:
+        return _trained(context, TRAINED[name].architecture(), settings)
+    return BASELINES[name].fit(context.train_and_valid, settings)
+
+
+def _trained(context: Context, architecture: Architecture, settings: dict[str, Any]) -> Scorer:
+    recipe = Recipe.model_validate({key: value for key, value in settings.items() if key != "epochs"})
+    seed = context.experiment.search.seed
+    weights = refit(architecture, recipe, context.refitting, epochs=settings["epochs"], seed=seed)
+    return scorer_of(architecture, weights, context.refitting.graph)
 
 
 def _differences(context: Context, ours: Evaluation, theirs: Evaluation) -> dict[str, list[float]]:

@@ -1,0 +1,26 @@
+"""GF-CF: a linear and an ideal low-pass filter of the history (Shen et al., CIKM 2021)."""
+
+from itertools import product
+
+from nas.baselines.baseline import Baseline, Settings
+from nas.data.interactions import Interactions
+from nas.graph import Graph
+from nas.model.ranking import Scorer
+from nas.model.spectral import fit_spectral
+from nas.space.closed_form import SpectralBranch
+
+_RANKS = (32, 64, 128, 256)
+_LOW_PASS = (0.1, 0.3, 1.0)
+# Beyond this many items the linear filter keeps what is largest for each item: whole, it does not fit into memory.
+_WHOLE, _KEPT = 15_000, 500
+_SEED = 0
+
+
+def fit(interactions: Interactions, settings: Settings) -> Scorer:
+    """Filter the training graph."""
+    kept = 0 if interactions.n_items <= _WHOLE else _KEPT
+    branch = SpectralBranch(rank=int(settings["rank"]), low_pass=settings["low_pass"], neighbours=kept)
+    return fit_spectral(branch, interactions, Graph.from_interactions(interactions), _SEED)
+
+
+GFCF = Baseline(fit, grid=tuple({"rank": r, "low_pass": w} for r, w in product(_RANKS, _LOW_PASS)))

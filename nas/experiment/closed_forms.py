@@ -1,0 +1,75 @@
+"""The closed-form branches of a run, fitted once each and kept."""
+
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.model.evaluation import sample_users
+from nas.model.fusion import Held
+from nas.model.history import HistoryModel
+from nas.model.item_weights import fit_items
+from nas.model.spectral import fit_spectral
+from nas.space.architecture import Architecture
+from nas.space.closed_form import ItemBranch, SpectralBranch
+
+if TYPE_CHECKING:
+    from nas.experiment.context import Context
+
+Part = Literal["train", "train and valid"]
+ClosedForm = SpectralBranch | ItemBranch
+
+# Fitted branches kept in memory: those of the winner, on both parts.
+_KEPT = 4
+
+
+class ClosedForms:
+    """Fitted branches, and their scores of the users that candidates are judged on."""
+
+    def __init__(self, context: "Context") -> None:
+        """Fit on the data of `context` whatever is asked for."""
+        self._context = context
+        self._models: OrderedDict[tuple[ClosedForm, Part], HistoryModel] = OrderedDict()
+        self._held: OrderedDict[ClosedForm, Held] = OrderedDict()
+
+    @cached_property
+    def users(self) -> NDArray[np.int64]:
+        """The validation users that candidates are judged on: all, or a sample drawn once."""
+        settings = self._context.experiment.search
+        return sample_users(self._context.valid, self._context.train, settings.users, settings.seed)
+
+    def model(self, branch: ClosedForm, part: Part = "train") -> HistoryModel:
+        """Return a fitted branch."""
+        key = (branch, part)
+        if key not in self._models:
+            self._models[key] = self._fit(branch, part)
+            while len(self._models) > _KEPT:
+                self._models.popitem(last=False)
+        return self._models[key]
+
+    def held(self, branch: ClosedForm) -> Held:
+        """Return the standardised scores of `users`, by the branch fitted on the training part."""
+        if branch not in self._held:
+            self._held[branch] = Held(self.model(branch), self.users, self._context.train.n_users)
+            while len(self._held) > _KEPT:
+                self._held.popitem(last=False)
+        return self._held[branch]
+
+    def fitted(self, branch: ClosedForm) -> HistoryModel:
+        """Return a branch fitted on the training part, and forget it."""
+        return self._fit(branch, "train")
+
+    def of(self, architecture: Architecture, part: Part = "train") -> dict[str, HistoryModel]:
+        """Return the fitted closed-form branches of an architecture, by name."""
+        found = {"spectral": architecture.spectral, "item": architecture.item}
+        return {name: self.model(branch, part) for name, branch in found.items() if branch is not None}
+
+    def _fit(self, branch: ClosedForm, part: Part) -> HistoryModel:
+        context = self._context
+        interactions = context.train if part == "train" else context.train_and_valid
+        if isinstance(branch, ItemBranch):
+            return fit_items(branch, interactions)
+        data = context.training if part == "train" else context.refitting
+        return fit_spectral(branch, interactions, data.graph, context.experiment.search.seed)

@@ -1,0 +1,89 @@
+"""Weigh the branches of an architecture on validation data."""
+
+from typing import Any
+
+import torch
+
+from nas.experiment.context import Context
+from nas.model.evaluation import evaluate
+from nas.model.fusion import fused, standardised_scorer
+from nas.model.ranking import Scorer
+from nas.space.architecture import Architecture, Fusion
+
+States = tuple[torch.Tensor, torch.Tensor]
+
+# Weights relative to that of the first branch. Measured, the quality is flat within a factor of 1.3 of the best.
+_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.35, 1.8, 2.4, 3.2, 4.5, 6.0, 9.0)
+_ROUNDS = 3
+
+
+def validation_scorer(context: Context, architecture: Architecture, states: States | None) -> Scorer:
+    """Return the scorer of the users that candidates are judged on, everything fitted on the training part."""
+    found = {"spectral": architecture.spectral, "item": architecture.item}
+    others = [
+        (architecture.weights[name], context.closed_forms.held(branch))
+        for name, branch in found.items()
+        if branch is not None
+    ]
+    return fused(states, architecture.weights.get("graph", 0.0), others)
+
+
+def full_scorer(context: Context, architecture: Architecture, states: States | None) -> Scorer:
+    """Return the scorer of all users, closed-form branches fitted on training and validation part."""
+    models = context.closed_forms.of(architecture, "train and valid")
+    others = [(architecture.weights[name], standardised_scorer(model)) for name, model in models.items()]
+    return fused(states, architecture.weights.get("graph", 0.0), others)
+
+
+def weigh(
+    context: Context, architecture: Architecture, states: States | None
+) -> tuple[Architecture, dict[str, float]]:
+    """Return the architecture with the best weights for its branches, and its validation metrics.
+
+    The weight of the first branch is 1. Each other climbs from where it is while its neighbour on the scale is better,
+    in turns until none moves; and 0 is tried, so that a branch that does not help is dropped.
+    """
+    metric, users = context.experiment.metric, context.closed_forms.users
+    known: dict[tuple[float, ...], dict[str, Any]] = {}
+    names = list(architecture.branches)
+
+    def with_weights(weights: tuple[float, ...]) -> Architecture:
+        fusion = Fusion.of(dict(zip(names, weights, strict=True)))
+        return architecture.model_copy(update={"fusion": fusion})
+
+    def means(weights: tuple[float, ...]) -> dict[str, float]:
+        if weights not in known:
+            scorer = validation_scorer(context, with_weights(weights), states)
+            known[weights] = evaluate(
+                scorer, context.train, context.valid, context.experiment.ks, users
+            ).means
+        return known[weights]
+
+    first = list(architecture.weights.values())
+    place = [_nearest(weight / (first[0] or 1.0)) for weight in first]
+    place[0] = _WEIGHTS.index(1.0)
+
+    def at(places: list[int]) -> float:
+        return means(tuple(_WEIGHTS[p] for p in places))[metric]
+
+    best = at(place)
+    for _ in range(_ROUNDS):
+        before = list(place)
+        for n in range(1, len(names)):
+            for step in (1, -1):
+                while 0 <= place[n] + step < len(_WEIGHTS):
+                    moved = [*place[:n], place[n] + step, *place[n + 1 :]]
+                    if at(moved) <= best:
+                        break
+                    place, best = moved, at(moved)
+            without = [*place[:n], 0, *place[n + 1 :]]
+            if at(without) >= best:
+                place, best = without, at(without)
+        if place == before:
+            break
+    weights = tuple(_WEIGHTS[p] for p in place)
+    return with_weights(weights).canonical(), means(weights)
+
+
+def _nearest(weight: float) -> int:
+    return min(range(len(_WEIGHTS)), key=lambda n: abs(_WEIGHTS[n] - weight))

@@ -1,0 +1,77 @@
+"""The branches that are not learned step by step: they score a user by its history, in closed form."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def _said(branch: BaseModel) -> str:
+    """Return the settings that are not at their default."""
+    default = {name: field.default for name, field in type(branch).model_fields.items()}
+    changed = {name: value for name, value in branch if value != default[name] and name != "kind"}
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items())
+
+
+class SpectralBranch(BaseModel):
+    """The spectral branch: a linear and an ideal low-pass filter of the history (GF-CF; Shen et al., CIKM 2021, eq. 14).
+
+    With N = D_u^-1/2 R D_i^-1/2 and V its `rank` leading right singular vectors, the scores of a history r are
+    r N'N + low_pass r D_i^-1/2 V V' D_i^1/2.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rank: int = Field(default=256, ge=1)
+    """Singular vectors that the ideal low-pass filter keeps."""
+    low_pass: float = Field(default=0.3, ge=0)
+    """Weight of the ideal low-pass filter beside the linear one."""
+    neighbours: int = Field(default=0, ge=0)
+    """Entries that the linear filter keeps for each item, the largest; 0 keeps all."""
+
+    def __str__(self) -> str:
+        return ", ".join(
+            filter(None, [f"spectral, rank {self.rank}", _said(self.model_copy(update={"rank": 256}))])
+        )
+
+    def canonical(self) -> "SpectralBranch":
+        """Return the one spelling of this function."""
+        return self.model_copy(update={"rank": 1}) if self.low_pass == 0 else self
+
+
+class ItemBranch(BaseModel):
+    """The item branch: a user's scores are its history times item-item weights.
+
+    `ease`: the weights that predict each item from the others (Steck, WWW 2019), the closed form of a linear
+    autoencoder without self-connections; with `dropout`, that of one trained with dropout (EDLAE; Steck, NeurIPS 2020).
+    `cosine`: similarities of an item to its nearest (Sarwar et al., WWW 2001).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["ease", "cosine"] = "ease"
+    """How the weights are found."""
+    regularisation: float = Field(default=500.0, gt=0)
+    """ease: added to the diagonal of the items' co-occurrences. cosine: added to the denominator."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """ease: p of the dropout whose expectation is regularised with, p / (1 - p) of the diagonal."""
+    user_norm: float = Field(default=0.0, ge=0, le=1)
+    """ease: a user with n interactions counts (n / typical n) ** -user_norm; 0 counts all users alike."""
+    proximity: float = Field(default=0.0, ge=0)
+    """ease: two items d steps apart in a user's time line count 1 / sqrt(1 + d / proximity), interactions of the same
+    moment being one step; 0 counts all pairs alike, as does data without timestamps."""
+    rating: float = Field(default=0.0, ge=0)
+    """An item of the history counts 1 + rating * z, z the standardised rating within -2 to 2; 0 counts all alike, as
+    does data without ratings."""
+    neighbours: int = Field(default=0, ge=0)
+    """Weights kept for each item, the largest; 0 keeps all. cosine: at least 1."""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [f"item {self.kind}", _said(self)]))
+
+    def canonical(self) -> "ItemBranch":
+        """Return the one spelling of this function."""
+        if self.kind == "ease":
+            return self
+        return self.model_copy(
+            update={"dropout": 0.0, "user_norm": 0.0, "proximity": 0.0, "neighbours": max(1, self.neighbours)}
+        )

@@ -1,0 +1,145 @@
+"""The spaces of the closed-form branches, and of the weights with which branches are fused."""
+
+from collections.abc import Mapping
+from functools import cache
+from itertools import product
+from math import prod
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from nas.space.architecture import Fusion
+from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.dimension import Dimension, Value
+
+B = TypeVar("B", SpectralBranch, ItemBranch)
+
+
+class _ClosedFormSpace(BaseModel, Generic[B]):
+    """Choices for each setting of a branch; a setting that is not named keeps its default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def _branch(cls) -> type[B]:
+        raise TypeError("a space names its branch")
+
+    @model_validator(mode="after")
+    def _known_values(self) -> "_ClosedFormSpace[B]":
+        for name, choices in self.genes().items():
+            if not choices:
+                raise ValueError(f"{name}: give choices; a range of real numbers does not fit it")
+            for choice in choices:
+                try:
+                    self._branch().model_validate({name: choice})
+                except ValidationError as error:
+                    raise ValueError(f"{name}: {error.errors()[0]['msg']}, but got {choice!r}") from None
+        return self
+
+    def genes(self) -> dict[str, tuple[Value, ...]]:
+        """Return every setting's choices, in the branch's own types, so that 1 and 1.0 are one choice."""
+        fields, found = self._branch().model_fields, {}
+        for name in type(self).model_fields:
+            choices = getattr(self, name).choices
+            found[name] = tuple(float(c) for c in choices) if fields[name].annotation is float else choices
+        return found
+
+    def decode(self, genome: Mapping[str, Value]) -> B:
+        """Return the canonical branch of a genome; settings that are missing take their first choice."""
+        chosen = {name: genome.get(name, choices[0]) for name, choices in self.genes().items()}
+        return self._branch().model_validate(chosen).canonical()
+
+    def encode(self, branch: B) -> dict[str, Value]:
+        """Return a genome that decodes to `branch`, if the space contains it."""
+        genes = self.genes()
+        held = {name: getattr(branch, name) for name in genes}
+        return {name: held[name] if held[name] in choices else choices[0] for name, choices in genes.items()}
+
+    def every(self) -> list[B]:
+        """Return all different branches of the space."""
+        genes = self.genes()
+        combinations = product(*genes.values())
+        return list(
+            dict.fromkeys(self.decode(dict(zip(genes, chosen, strict=True))) for chosen in combinations)
+        )
+
+    def size(self) -> int:
+        """Return the number of different branches."""
+        return len(self.every()) if prod(map(len, self.genes().values())) > 1 else 1
+
+    def settled(self, branch: B) -> "_ClosedFormSpace[B]":
+        """Return the space that holds this branch alone."""
+        return type(self).model_validate(branch.model_dump(mode="json"))
+
+
+class SpectralSpace(_ClosedFormSpace[SpectralBranch]):
+    """Choices for the spectral branch; see `SpectralBranch`."""
+
+    rank: Dimension = Dimension(choices=(256,))
+    low_pass: Dimension = Dimension(choices=(0.3,))
+    neighbours: Dimension = Dimension(choices=(0,))
+
+    @classmethod
+    def _branch(cls) -> type[SpectralBranch]:
+        return SpectralBranch
+
+
+class ItemSpace(_ClosedFormSpace[ItemBranch]):
+    """Choices for the item branch; see `ItemBranch`."""
+
+    kind: Dimension = Dimension(choices=("ease",))
+    regularisation: Dimension = Dimension(choices=(500.0,))
+    dropout: Dimension = Dimension(choices=(0.0,))
+    user_norm: Dimension = Dimension(choices=(0.0,))
+    proximity: Dimension = Dimension(choices=(0.0,))
+    rating: Dimension = Dimension(choices=(0.0,))
+    neighbours: Dimension = Dimension(choices=(0,))
+
+    @classmethod
+    def _branch(cls) -> type[ItemBranch]:
+        return ItemBranch
+
+
+class FusionSpace(BaseModel):
+    """Choices for the weight of each branch; with 0 among them, the branch may be absent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    graph: Dimension = Dimension(choices=(1,))
+    spectral: Dimension = Dimension(choices=(1,))
+    item: Dimension = Dimension(choices=(1,))
+
+    @model_validator(mode="after")
+    def _weights(self) -> "FusionSpace":
+        for name in type(self).model_fields:
+            choices = getattr(self, name).choices
+            if not choices or any(isinstance(c, str) or c < 0 for c in choices):
+                raise ValueError(
+                    f"{name}: expected a list of weights of at least 0, but got {getattr(self, name)}"
+                )
+        return self
+
+    def genes(self, names: tuple[str, ...]) -> dict[str, tuple[Value, ...]]:
+        """Return the choices for the branches `names`; none where there is only one, whose weight changes nothing."""
+        if len(names) < 2:
+            return {}
+        return {name: tuple(float(weight) for weight in getattr(self, name).choices) for name in names}
+
+    def decode(self, genome: Mapping[str, Value], names: tuple[str, ...]) -> dict[str, float]:
+        """Return the weight of each branch that is present; where all are 0, the first branch is alone."""
+        genes = self.genes(names)
+        chosen = {name: float(genome.get(name, choices[0])) for name, choices in genes.items()}
+        return {name: weight for name, weight in chosen.items() if weight} or {names[0]: 1.0}
+
+    def spellings(self, names: tuple[str, ...]) -> dict[Fusion, dict[str, Value]]:
+        """Return the different fusions, each with the first genome that decodes to it."""
+        return _spellings(self, names)
+
+
+@cache
+def _spellings(space: FusionSpace, names: tuple[str, ...]) -> dict[Fusion, dict[str, Value]]:
+    genes, found = space.genes(names), dict[Fusion, dict[str, Value]]()
+    for chosen in product(*genes.values()):
+        genome: dict[str, Any] = dict(zip(genes, chosen, strict=True))
+        found.setdefault(Fusion.of(space.decode(genome, names)), genome)
+    return found

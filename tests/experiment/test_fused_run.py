@@ -1,0 +1,91 @@
+"""A run over a space with every branch, and with every baseline."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_experiment import TINY
+
+import nas
+from nas.baselines import BASELINES, TRAINED
+from nas.experiment.context import Context
+from nas.experiment.stages.fusion import full_scorer
+from nas.experiment.stages.retrain import refitted_states
+from nas.model.ranking import top_items
+from nas.space import Architecture
+
+FUSED: dict[str, Any] = TINY | {
+    "name": "fused",
+    "search_space": {
+        **TINY["search_space"],
+        "branches": {
+            **TINY["search_space"]["branches"],
+            "spectral": {"rank": [4, 8], "neighbours": [0, 10]},
+            "item": {"regularisation": [10, 100], "proximity": [0, 3], "rating": [0, 0.2]},
+        },
+        "fusion": {"graph": [1, 0], "spectral": [0, 1], "item": [1, 0]},
+    },
+    "baselines": {"recipes": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> nas.Run:
+    return nas.search(FUSED, tmp_path_factory.mktemp("runs") / "fused")
+
+
+def retrained(run: nas.Run) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(run.path.glob("retrained/*/result.json"))]
+
+
+def test_every_branch_is_searched_and_every_baseline_run(run: nas.Run) -> None:
+    assert {row["name"] for row in run.summary["baselines"]} == {"lightgcn", *BASELINES, *TRAINED}
+    assert all(row["test"]["ndcg@20"] > 0 for row in run.summary["baselines"])
+    branches = run.summary["branches"]
+    assert branches.keys() == {"spectral", "item"}
+    # Planted data has neither times nor ratings, so there is nothing to weigh by them.
+    assert (branches["item"]["settings"]["proximity"], branches["item"]["settings"]["rating"]) == (0, 0)
+    assert branches["item"]["tried"] == 2
+
+
+def test_the_winner_is_the_best_of_all_that_was_weighed(run: nas.Run) -> None:
+    found = retrained(run)
+    assert run.summary["winner"]["validation"]["ndcg@20"] == max(r["validation"]["ndcg@20"] for r in found)
+    # The closed-form branches by themselves are among them.
+    assert any("graph" not in result["architecture"] for result in found)
+
+
+def test_weighing_is_never_worse_than_the_graph_branch_alone(run: nas.Run) -> None:
+    # 0 is among the weights of the other branches, and judged users are all users here.
+    for result in retrained(run):
+        if result["graph"] is not None:
+            assert result["validation"]["ndcg@20"] >= result["graph"]["ndcg@20"] - 1e-9
+
+
+@pytest.mark.parametrize("closed_form_alone", [False, True])
+def test_an_exported_fusion_ranks_as_its_branches_do(
+    closed_form_alone: bool, run: nas.Run, tmp_path: Path
+) -> None:
+    results = {("graph" not in r["architecture"]): r for r in retrained(run)}
+    result = results[closed_form_alone]
+    folder = run.export(tmp_path / "model", result["id"])
+    model = nas.Recommender.load(folder)
+    context = Context.open(run.experiment, run.path)
+    held = run.folder.read_json(f"retrained/{result['id']}/result.json")
+    architecture = Architecture.model_validate(held["architecture"])
+    scorer = full_scorer(context, architecture, refitted_states(context, held))
+    users = np.arange(context.train.n_users)
+    due = top_items(scorer, users, context.train_and_valid, 5)
+    ids = context.train.item_ids
+    for user, row in zip(users, due, strict=True):
+        found = model.recommend(context.train.user_ids[user], 5)
+        if found and found[0].fallback is None:
+            assert [one.item for one in found] == [ids[n] for n in row]
+
+
+def test_the_report_draws_every_branch(run: nas.Run) -> None:
+    page = run.report().read_text(encoding="utf-8")
+    assert "item" in page
+    assert "gfcf" in page.lower()

@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from nas.data import Interactions
+from nas.model.history import histories_of, largest_products
+from nas.model.item_weights import co_occurrences, fit_items, moments_of
+from nas.space.closed_form import ItemBranch
+
+MakeInteractions = Callable[..., Interactions]
+
+
+def dense(interactions: Interactions) -> NDArray[np.float64]:
+    return histories_of(interactions).toarray().astype(np.float64)
+
+
+def timed(interactions: Interactions, seed: int = 0) -> Interactions:
+    rng = np.random.default_rng(seed)
+    return replace(interactions, timestamp=rng.integers(0, 5, len(interactions)) * 1_000)
+
+
+def scores(branch: ItemBranch, interactions: Interactions) -> NDArray[np.float64]:
+    return fit_items(branch, interactions)(torch.arange(interactions.n_users)).double().numpy()
+
+
+def test_moments_are_places_in_each_users_time_line() -> None:
+    data = Interactions(
+        np.array([0, 0, 0, 1, 1, 3], np.int32),
+        np.array([0, 1, 2, 0, 2, 1], np.int32),
+        ("a", "b", "c", "d"),
+        ("x", "y", "z"),
+        timestamp=np.array([50, 10, 50, 7, 9, 1], np.int64),
+    )
+    assert moments_of(data).tolist() == [1, 0, 1, 0, 1, 0]
+
+
+def test_close_items_count_more_and_users_of_long_histories_less(small: Interactions) -> None:
+    data = timed(small)
+    branch = ItemBranch(proximity=2.0, user_norm=0.5)
+    found, moments = co_occurrences(data, branch).numpy(), moments_of(data)
+    counts = np.diff(data.offsets)
+    typical = np.exp(np.log(np.maximum(counts, 1)).mean())
+    expected = np.zeros_like(found)
+    for a in range(len(data)):
+        for b in range(len(data)):
+            if data.user[a] == data.user[b]:
+                share = (1 + abs(int(moments[a]) - int(moments[b])) / 2.0) ** -0.5
+                expected[data.item[a], data.item[b]] += share * (counts[data.user[a]] / typical) ** -0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_time_of_any_unit_and_origin_gives_the_same_weights(small: Interactions) -> None:
+    data = timed(small)
+    assert data.timestamp is not None
+    branch = ItemBranch(proximity=1.0)
+    other = replace(data, timestamp=data.timestamp * 86_400 + 7)
+    assert torch.equal(co_occurrences(data, branch), co_occurrences(other, branch))
+
+
+def test_without_time_and_ratings_their_settings_change_nothing(small: Interactions) -> None:
+    bare = replace(small, timestamp=None, rating=None)
+    plain = scores(ItemBranch(), bare)
+    np.testing.assert_array_equal(scores(ItemBranch(proximity=3.0, rating=0.5), bare), plain)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_ease_with_dropout_is_its_closed_form(dropout: float, small: Interactions) -> None:
+    matrix = dense(small)
+    gram = matrix.T @ matrix
+    inverse = np.linalg.inv(gram + np.diag(7.0 + dropout / (1 - dropout) * np.diag(gram)))
+    expected = matrix @ (np.eye(small.n_items) - inverse / np.diag(inverse))
+    found = scores(ItemBranch(regularisation=7.0, dropout=dropout), small)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_ratings_weigh_the_history_and_not_the_weights(small: Interactions) -> None:
+    rated = replace(small, rating=np.random.default_rng(0).integers(1, 6, len(small)).astype(np.float32))
+    plain, weighed = fit_items(ItemBranch(), rated), fit_items(ItemBranch(rating=0.3), rated)
+    assert isinstance(plain.weights, torch.Tensor)
+    assert isinstance(weighed.weights, torch.Tensor)
+    assert torch.equal(plain.weights, weighed.weights)
+    assert rated.rating is not None
+    z = np.clip((rated.rating - rated.rating.mean()) / rated.rating.std(), -2, 2)
+    np.testing.assert_allclose(weighed.histories.data, np.maximum(1 + 0.3 * z, 0.1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ease", "cosine"])
+def test_each_item_keeps_its_largest_weights(kind: str, small: Interactions) -> None:
+    model = fit_items(ItemBranch.model_validate({"kind": kind, "neighbours": 2}), small)
+    weights = model.weights.numpy() if isinstance(model.weights, torch.Tensor) else model.weights.toarray()
+    assert ((weights != 0).sum(0) <= 2).all()
+    assert model.entries == (weights != 0).sum()
+    if kind == "ease":
+        whole = fit_items(ItemBranch(), small).weights
+        assert isinstance(whole, torch.Tensor)
+        for column, kept in zip(whole.numpy().T, weights.T, strict=True):
+            np.testing.assert_allclose(np.sort(np.abs(kept))[-2:], np.sort(np.abs(column))[-2:])
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 99])
+def test_the_largest_of_a_product_by_blocks_are_those_of_the_whole(
+    count: int, small: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.model.history._BLOCK_BYTES", 4 * small.n_items * 3)
+    matrix = histories_of(small)
+    left = matrix.T.tocsr()
+    whole = (left @ matrix).toarray()
+    found = largest_products(left, matrix, count).toarray()
+    bound = -np.sort(-whole, axis=0)[min(count, len(whole)) - 1] if count else np.zeros(len(whole))
+    np.testing.assert_array_equal(found, np.where(whole >= np.maximum(bound, 1), whole, 0))

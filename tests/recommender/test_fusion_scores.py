@@ -1,0 +1,161 @@
+"""A recommender with branches that score by the history: against dense formulas, and against damage."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from nas.recommender.recommender import ArtefactError, Recommender
+from nas.recommender.writer import ArtefactContents, write_artefact
+
+USERS, ITEMS, RANK = 12, 20, 3
+Floats = NDArray[np.float64]
+Make = Callable[..., ArtefactContents]
+
+
+def parts(seed: int, *, sparse: bool, low_rank: bool, counts: int = 0) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(seed)
+    weights = rng.standard_normal((ITEMS, ITEMS)) * (rng.random((ITEMS, ITEMS)) < 0.4)
+    found: dict[str, NDArray[Any]] = {"dense": weights.astype(np.float32)}
+    if sparse:
+        matrix = csr_array(weights)
+        found = {
+            "indptr": matrix.indptr.astype(np.int64),
+            "items": matrix.indices.astype(np.int32),
+            "weights": matrix.data.astype(np.float32),
+        }
+    if low_rank:
+        found["left"] = rng.standard_normal((ITEMS, RANK), dtype=np.float32)
+        found["right"] = rng.standard_normal((RANK, ITEMS), dtype=np.float32)
+    if counts:
+        found["counts"] = rng.random(counts, dtype=np.float32) + 0.5
+    return found
+
+
+def matrix_of(branch: dict[str, NDArray[Any]]) -> Floats:
+    if "dense" in branch:
+        found = branch["dense"].astype(np.float64)
+    else:
+        found = csr_array(
+            (branch["weights"], branch["items"], branch["indptr"]), shape=(ITEMS, ITEMS)
+        ).toarray()
+    return found + (branch["left"].astype(np.float64) @ branch["right"] if "left" in branch else 0)
+
+
+def fused(make: Make, *, graph: float, sparse: bool) -> ArtefactContents:
+    contents = make(users=USERS, items=ITEMS)
+    spectral = parts(1, sparse=sparse, low_rank=True)
+    item = parts(2, sparse=not sparse, low_rank=False, counts=len(contents.seen_items))
+    weights = {"graph": graph, "spectral": 0.5, "item": 2.0}
+    fusion = {name: weight for name, weight in weights.items() if weight}
+    return replace(contents, fusion=fusion, branches={"spectral": spectral, "item": item})
+
+
+def loaded(contents: ArtefactContents, folder: Path) -> Recommender:
+    write_artefact(folder, contents)
+    return Recommender.load(folder)
+
+
+def expected(
+    contents: ArtefactContents, embedding: Floats, history: NDArray[np.int32], counts: Floats
+) -> Floats:
+    def scaled(scores: Floats) -> Floats:
+        return np.asarray(scores / scores.std())
+
+    fusion, found = contents.fusion, np.zeros(ITEMS)
+    if "graph" in fusion:
+        found += fusion["graph"] * scaled(embedding @ contents.item_embeddings.T.astype(np.float64))
+    ones = np.ones(len(history))
+    for name, own in (("spectral", ones), ("item", counts)):
+        found += fusion[name] * scaled(own @ matrix_of(dict(contents.branches[name]))[history])
+    return found
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("graph", [0.0, 1.5])
+def test_scores_are_the_weighted_sum_of_standardised_ones(
+    graph: float, sparse: bool, make: Make, tmp_path: Path
+) -> None:
+    contents = fused(make, graph=graph, sparse=sparse)
+    model = loaded(contents, tmp_path / "a")
+    for user in range(1, USERS):
+        part = slice(contents.seen_indptr[user], contents.seen_indptr[user + 1])
+        history = contents.seen_items[part]
+        counts = contents.branches["item"]["counts"][part].astype(np.float64)
+        due = expected(contents, contents.user_embeddings[user].astype(np.float64), history, counts)
+        ranking = model.recommend(f"u{user}", ITEMS, exclude_seen=False)
+        assert {one.item: one.score for one in ranking} == pytest.approx(
+            {f"i{n}": float(score) for n, score in enumerate(due)}, rel=1e-4, abs=1e-5
+        )
+        explained = model.explain(f"u{user}", "i3")
+        assert explained.score == pytest.approx(due[3], rel=1e-4, abs=1e-5)
+        total = explained.personal + sum(one.contribution for one in explained.contributions)
+        assert total == pytest.approx(explained.score, rel=1e-6, abs=1e-6)
+        if not graph:
+            # Every branch is linear in the history, so nothing else is left to be personal.
+            assert explained.personal == pytest.approx(0, abs=1e-5)
+    assert model.recommend("u0", 2)[0].fallback == "popularity"
+
+
+def test_fold_in_scores_every_branch(make: Make, tmp_path: Path) -> None:
+    contents = fused(make, graph=1.0, sparse=True)
+    model = loaded(contents, tmp_path / "a")
+    history = np.array([2, 7], np.int32)
+    mean = contents.item_embeddings[history].mean(0, dtype=np.float64) @ contents.fold_in
+    due = expected(contents, mean, history, np.ones(2))
+    due[history] = -np.inf
+    found = model.fold_in(["i7", "i2", "i7"], 5)
+    assert [one.item for one in found] == [f"i{n}" for n in np.argsort(-due)[:5]]
+    assert found[0].score == pytest.approx(due.max(), rel=1e-4)
+
+
+def test_a_history_without_any_weight_scores_nothing(make: Make, tmp_path: Path) -> None:
+    contents = make(users=USERS, items=ITEMS)
+    nothing = {"dense": np.zeros((ITEMS, ITEMS), np.float32)}
+    model = loaded(replace(contents, fusion={"item": 1.0}, branches={"item": nothing}), tmp_path / "a")
+    assert {one.score for one in model.recommend("u1", ITEMS)} == {0.0}
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "no weights": ({"indptr": None, "items": None, "weights": None}, "must have weights"),
+    "half of them": ({"items": None}, "must have weights"),
+    "left alone": ({"right": None}, "both or neither"),
+    "shape": ({"left": np.zeros((ITEMS, RANK + 1), np.float32)}, r"spectral_left must be float32 \(20, 3\)"),
+    "type": ({"weights": np.zeros(5)}, "spectral_weights must be float32"),
+    "beyond": ({"items": "beyond"}, r"spectral_items must lie in 0..19"),
+    "falling": ({"indptr": "falling"}, "spectral_indptr must rise"),
+    "not a number": ({"right": np.full((RANK, ITEMS), np.nan, np.float32)}, "spectral_right holds values"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_branch_is_refused(name: str, make: Make, tmp_path: Path) -> None:
+    change, message = BROKEN[name]
+    contents = fused(make, graph=1.0, sparse=True)
+    spectral = dict(contents.branches["spectral"])
+    for key, value in change.items():
+        if value is None:
+            del spectral[key]
+        elif isinstance(value, str):
+            spectral[key] = spectral[key].copy()
+            spectral[key][1] = ITEMS if value == "beyond" else -1
+        else:
+            spectral[key] = value
+    broken = replace(contents, branches={**contents.branches, "spectral": spectral})
+    with pytest.raises(ArtefactError, match=message):
+        write_artefact(tmp_path / "a", broken)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "fusion", [{}, {"text": 1.0}, {"graph": 0.0}, {"graph": float("inf")}, {"graph": True}]
+)
+def test_a_faulty_fusion_is_refused(fusion: dict[str, float], make: Make, tmp_path: Path) -> None:
+    with pytest.raises((ArtefactError, ValueError)):
+        write_artefact(tmp_path / "a", replace(make(), fusion=fusion))
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,124 @@
+"""Spaces whose architectures have several branches."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas.errors import UserError
+from nas.space import Architecture, SearchSpace
+from nas.space.architecture import Fusion
+from nas.space.closed_form import ItemBranch, SpectralBranch
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "branches": {
+        "graph": {"layers": [0, 1], "aggregator": ["lightgcn", "gcn"], "score": ["dot", "cosine"]},
+        "spectral": {"rank": [4, 8], "low_pass": [0, 0.5]},
+        "item": {"kind": ["ease", "cosine"], "dropout": [0, 0.5], "neighbours": [1, 2]},
+    },
+    "fusion": {"graph": [0, 1], "spectral": [0, 1, 2], "item": [0, 2]},
+}
+SPACE = SearchSpace.parse(SMALL, "small")
+FULL = SearchSpace.load("full")
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None)
+def test_what_is_drawn_is_inside_and_is_found_again(seed: int) -> None:
+    for space in (SPACE, FULL):
+        drawn = space.sample(np.random.default_rng(seed))
+        assert drawn == drawn.canonical() == Architecture.model_validate(drawn.values())
+        assert space.contains(drawn)
+        assert space.decode(space.encode(drawn)) == drawn
+
+
+def test_the_size_counts_every_architecture_once() -> None:
+    rng = np.random.default_rng(0)
+    found = {SPACE.sample(rng) for _ in range(30_000)}
+    assert len(found) == SPACE.size()
+    assert len({one.id for one in found}) == len(found)
+    assert len({str(one) for one in found}) == len(found)
+
+
+def test_weights_that_are_multiples_are_one_fusion() -> None:
+    graph = SPACE.decode({}).model_copy(update={"fusion": None})
+    branches = {"spectral": SpectralBranch(rank=4), "item": ItemBranch()}
+    one, other = (
+        Architecture.model_validate({**branches, "fusion": {"spectral": a, "item": 2 * a}}).canonical()
+        for a in (0.5, 3)
+    )
+    assert one == other
+    assert one.fusion == Fusion(spectral=0.3333, item=0.6667)
+    assert one.canonical() == one
+    alone = Architecture.model_validate({**branches, "fusion": {"spectral": 1}}).canonical()
+    assert alone == Architecture(spectral=SpectralBranch(rank=4))
+    assert graph.weights == {"graph": 1}
+
+
+def test_without_any_weight_the_first_branch_is_alone() -> None:
+    found = SPACE.decode({"fusion.graph": 0.0, "fusion.spectral": 0.0, "fusion.item": 0.0})
+    assert list(found.branches) == ["graph"]
+
+
+def test_settings_that_change_nothing_are_spelt_one_way() -> None:
+    cosine = ItemBranch(kind="cosine", dropout=0.5, proximity=3.0, user_norm=0.5, neighbours=0)
+    assert cosine.canonical() == ItemBranch(kind="cosine", neighbours=1)
+    assert SpectralBranch(rank=7, low_pass=0).canonical() == SpectralBranch(rank=9, low_pass=0).canonical()
+
+
+def test_a_settled_branch_has_no_choice_left() -> None:
+    branch = ItemBranch(regularisation=30.0, proximity=10.0, neighbours=0)
+    settled = FULL.settled(branch)
+    assert not [name for name in settled.free_genes() if name.startswith("item.")]
+    assert settled.decode({"fusion.item": 3.0}).item == branch
+    assert "spectral" not in settled.without("spectral").branches.names
+    assert settled.without("spectral").decode({}).item == branch
+    assert settled.only("graph").sample(np.random.default_rng(0)).branches.keys() == {"graph"}
+
+
+@pytest.mark.parametrize(("preset", "branch"), [("ease", "item"), ("gfcf", "spectral")])
+def test_ease_and_gfcf_are_points_of_the_full_space(preset: str, branch: str) -> None:
+    known = SearchSpace.load(f"presets/{preset}").decode({})
+    assert list(known.branches) == [branch]
+    settings = known.branches[branch].model_dump()
+    # Whatever the strength of its regularisation.
+    settings |= {"regularisation": 300.0} if branch == "item" else {}
+    assert FULL.contains(Architecture.model_validate({branch: settings}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"branches": {}}, "small: branches: give at least one branch: graph, spectral or item"),
+        ({"branches": {"item": {"dropout": [0.5, 1]}}}, "dropout: Input should be less than 1, but got 1"),
+        ({"branches": {"item": {"kind": "knn"}}}, "kind: Input should be 'ease' or 'cosine', but got 'knn'"),
+        ({"branches": {"spectral": {"rank": {"min": 0.5, "max": 2.5}}}}, "rank: give choices"),
+        (
+            {"branches": {"spectral": {"ranks": [4]}}},
+            "branches.spectral.ranks: unknown key; did you mean 'rank'?",
+        ),
+        ({"fusion": {"item": [-1]}}, "fusion: item: expected a list of weights of at least 0"),
+        ({"fusion": {"items": [1]}}, "fusion.items: unknown key; did you mean 'item'?"),
+    ],
+)
+def test_a_faulty_space_is_told_where(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        SearchSpace.parse(SMALL | change, "small")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "at least one branch"),
+        ({"item": {}, "fusion": {"graph": 1}}, "fusion.graph: there is no such branch"),
+        ({"item": {}, "fusion": {}}, "at least one weight must be above 0"),
+    ],
+)
+def test_a_faulty_fusion_is_refused(value: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Architecture.model_validate(value)
