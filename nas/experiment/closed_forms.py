@@ -57,10 +57,6 @@ class ClosedForms:
                 self._held.popitem(last=False)
         return self._held[branch]
 
-    def fitted(self, branch: ClosedForm) -> HistoryModel:
-        """Return a branch fitted on the training part, and forget it."""
-        return self._fit(branch, "train")
-
     def of(self, architecture: Architecture, part: Part = "train") -> dict[str, HistoryModel]:
         """Return the fitted closed-form branches of an architecture, by name."""
         found = {"spectral": architecture.spectral, "item": architecture.item}

@@ -14,6 +14,9 @@ from nas.shipped import find
 from nas.space.search_space import SearchSpace
 from nas.yaml_file import parse_yaml, read_yaml, validate
 
+DEFAULT_SPACE = "full"
+"""Of an experiment that names none."""
+
 _SECTION = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
@@ -185,8 +188,8 @@ class Experiment(BaseModel):
         """Read a decoded mapping; relative paths in it start at `folder`. Raises UserError as `load` does."""
         for override in overrides:
             value = _with(value, override)
-        value = dict(value)
-        if isinstance(value.get("search_space"), str):
+        value = {"search_space": DEFAULT_SPACE, **value}
+        if isinstance(value["search_space"], str):
             space = SearchSpace.load(value["search_space"], folder)
             value["search_space"] = space.model_dump(mode="json", exclude_none=True)
         if isinstance(value.get("data"), dict):

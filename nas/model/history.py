@@ -3,19 +3,19 @@
 Shape suffixes: U users, I items, r rank, B users of a block.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack
+from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from nas.data.interactions import Interactions
 
 # Above this share of entries a sparse matrix is larger than a dense one, and slower to multiply with.
 _DENSE = 0.3
-# Of a product whose largest entries are kept, the part that is dense at once, in bytes.
+# Of a product whose largest entries are kept, the part that is held at once, in bytes at most.
 _BLOCK_BYTES = 256 * 2**20
 
 
@@ -68,29 +68,43 @@ def histories_of(interactions: Interactions, rating: float = 0.0) -> csr_array:
     return csr_array((values, interactions.item, interactions.offsets), shape=shape)
 
 
-def largest_of_columns(weights: NDArray[np.float32], count: int) -> csr_array:
-    """Return dense `weights` (I, J) with the `count` largest magnitudes of each column alone, as a sparse matrix."""
-    if count < len(weights):
-        # By rows of the transpose: down the columns of a matrix, selecting takes ten times as long.
-        magnitude = np.abs(np.ascontiguousarray(weights.T))
-        bound = np.partition(magnitude, -count, axis=1)[:, -count]
-        weights = np.where(np.abs(weights) >= np.maximum(bound, np.finfo(np.float32).tiny), weights, 0)
-    return csr_array(weights)
+def largest_of_columns(weights: csr_array, count: int) -> csr_array:
+    """Return `weights` (I, J) with the `count` largest magnitudes of each column alone; equal to the last, more."""
+    return csr_array(_largest_of_rows(csr_array(weights.T), count).T)
 
 
-def largest_products(left: csr_array, right: csr_array, count: int) -> csr_array:
-    """Return left (I, K) @ right (K, J) with the `count` largest magnitudes of each column alone; 0 keeps all.
+def largest_products(
+    left: csr_array,
+    right: csr_array,
+    count: int,
+    adjust: Callable[[csr_array, int], None] = lambda _block, _first: None,
+) -> csr_array:
+    """Return left (I, K) @ right (K, J), or with `count` above 0 `largest_of_columns` of it.
 
-    Only some columns are dense at once.
+    Never is more than a block of columns of the whole product in memory, unless all of it is kept. `adjust` may change
+    the entries of a block: it gets some columns of the product as rows, and the number of the first.
     """
-    if not count or count >= left.shape[0]:
-        return csr_array(left @ right)
-    columns, width = csr_array(right.T), max(1, _BLOCK_BYTES // (4 * left.shape[0]))
-    starts = range(0, right.shape[1], width)
-    blocks = (csr_array(columns[begin : begin + width].T) for begin in starts)
-    return csr_array(
-        hstack([largest_of_columns((left @ one).toarray(), count) for one in blocks], format="csr")
-    )
+    by_column, inner = csr_array(right.T), csr_array(left.T)
+    width = max(1, _BLOCK_BYTES // (8 * left.shape[0]))
+    starts = range(0, by_column.shape[0], width)
+    blocks = []
+    for first in starts:
+        block = csr_array(by_column[first : first + width] @ inner)
+        adjust(block, first)
+        blocks.append(_largest_of_rows(block, count) if count else block)
+    return csr_array(vstack(blocks, format="csr").T)
+
+
+def _largest_of_rows(matrix: csr_array, count: int) -> csr_array:
+    kept = matrix.data != 0
+    magnitude = np.abs(matrix.data)
+    for row in np.flatnonzero(np.diff(matrix.indptr) > count):
+        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        kept[part] &= magnitude[part] >= np.partition(magnitude[part], -count)[-count]
+    counts = np.add.reduceat(np.append(kept, False), matrix.indptr[:-1], dtype=np.int64)
+    counts[np.diff(matrix.indptr) == 0] = 0
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def compact(weights: Tensor | csr_array) -> Tensor | csr_array:

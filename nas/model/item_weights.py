@@ -10,14 +10,11 @@ from scipy.sparse import csr_array, diags_array
 
 from nas.data.interactions import Interactions
 from nas.graph.compiled import compiled
-from nas.model.history import HistoryModel, compact, histories_of, largest_of_columns
-from nas.model.item_neighbours import neighbours
+from nas.model.history import HistoryModel, compact, histories_of, largest_of_columns, largest_products
 from nas.space.closed_form import ItemBranch
 
 MOST_DENSE_ITEMS = 15_000
 """Three (I, I) float32 matrices live at once, and time grows with I cubed: at this size 2.7 GB and minutes a fit."""
-
-_MOST_NEAREST = 400
 
 
 def dense_obstacle(interactions: Interactions) -> str | None:
@@ -36,7 +33,9 @@ def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
         return HistoryModel(histories, cosine_weights(interactions, branch.neighbours, branch.regularisation))
     weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
     if branch.neighbours:
-        return HistoryModel(histories, compact(largest_of_columns(weights.numpy(), branch.neighbours)))
+        return HistoryModel(
+            histories, compact(largest_of_columns(csr_array(weights.numpy()), branch.neighbours))
+        )
     return HistoryModel(histories, weights)
 
 
@@ -107,10 +106,17 @@ def _add_pairs(
 
 
 def cosine_weights(interactions: Interactions, nearest: int, shrink: float) -> csr_array:
-    """Return (I, I): column i holds the cosines of item i with its `nearest` items."""
-    # More than asked for, so that other cuts of the same similarities find them kept.
-    similarity, place = neighbours(interactions, max(nearest, _MOST_NEAREST), shrink)
-    kept = place.data < nearest
-    row = np.repeat(np.arange(interactions.n_items), np.diff(similarity.indptr))[kept]
-    index = (similarity.indices[kept], row)
-    return csr_array((similarity.data[kept], index), shape=similarity.shape)
+    """Return (I, I): column i holds the similarities of item i with its `nearest` items.
+
+    sim(i, j) = common users / (sqrt(users of i * users of j) + shrink); i itself and items without a common user are
+    left out.
+    """
+    histories = histories_of(interactions)
+    root = np.sqrt(np.asarray(histories.sum(0), dtype=np.float32))
+
+    def divide(block: csr_array, first: int) -> None:
+        row = np.repeat(np.arange(first, first + block.shape[0]), np.diff(block.indptr))
+        block.data /= root[row] * root[block.indices] + np.float32(shrink)
+        block.data[row == block.indices] = 0
+
+    return largest_products(csr_array(histories.T), histories, nearest, divide)

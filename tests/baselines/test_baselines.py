@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nas.baselines import BASELINES, TRAINED, Settings
 from nas.data import Interactions, PlantedConfig, Split, SplitConfig, planted, split
-from nas.model import item_neighbours
+from nas.model import history
 from nas.model.evaluation import evaluate
 from nas.space.recipe import Recipe
 
@@ -100,7 +100,7 @@ def test_ease_declines_a_catalogue_that_memory_cannot_hold(
 
 
 def knn_formula(matrix: Dense, nearest: int, shrink: float) -> Dense:
-    """Scores of every user: row i of the similarities keeps item i's nearest, ties to the lower index."""
+    """Scores of every user: row i of the similarities keeps item i's nearest, and what ties with the last of them."""
     common, degree = matrix.T @ matrix, matrix.sum(0)
     similarity = common / np.maximum(np.sqrt(np.outer(degree, degree)) + shrink, 1e-12)
     np.fill_diagonal(similarity, 0)
@@ -108,8 +108,8 @@ def knn_formula(matrix: Dense, nearest: int, shrink: float) -> Dense:
     similarity = similarity.astype(np.float32).astype(np.float64)
     kept = np.zeros_like(similarity)
     for item, row in enumerate(similarity):
-        for other in np.argsort(-row, kind="stable")[:nearest]:
-            kept[item, other] = row[other]
+        bound = -np.sort(-row)[min(nearest, len(row)) - 1]
+        kept[item] = np.where(row >= bound, row, 0)
     return matrix @ kept.T
 
 
@@ -119,8 +119,7 @@ def knn_formula(matrix: Dense, nearest: int, shrink: float) -> Dense:
 def test_itemknn_is_the_dense_formula(
     nearest: int, shrink: float, rows: int, small: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(item_neighbours, "_BLOCK_BYTES", 4 * small.n_items * rows)
-    item_neighbours.neighbours.cache_clear()
+    monkeypatch.setattr(history, "_BLOCK_BYTES", 8 * small.n_items * rows)
     settings: dict[str, Any] = {"nearest": nearest, "shrink": shrink}
     found = scores("itemknn", small, settings, list(range(small.n_users)))
     np.testing.assert_allclose(found, knn_formula(matrix_of(small), nearest, shrink), rtol=1e-5, atol=1e-6)

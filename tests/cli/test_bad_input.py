@@ -107,7 +107,6 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     ),
     "misspelt key": (lambda f: experiment(f, search={"trails": 5}), ("search.trails", "'trials'")),
     "no data": (lambda f: with_yaml(f, "search_space: graph\n"), ("data", "required")),
-    "no space": (lambda f: experiment(f, search_space=None), ("search_space", "required")),
     "two sources": (
         lambda f: experiment(f, data={"path": "events.csv", "source": "ml-100k"}),
         ("exactly one of",),
