@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from nas.baselines import BASELINES, TRAINED
 from nas.data import DataConfig, SplitConfig
 from nas.errors import UserError
+from nas.model.metrics import METRICS
 from nas.search.objectives import direction, list_lengths
 from nas.search.samplers import SAMPLERS
 from nas.shipped import find
@@ -70,10 +71,11 @@ class SearchConfig(BaseModel):
     @field_validator("objectives")
     @classmethod
     def _known_objectives(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
-        directions = [direction(name) for name in objectives]
+        for name in objectives:
+            direction(name)
         if len(set(objectives)) < max(2, len(objectives)):
             raise ValueError("give two or more different objectives")
-        if directions[0] != "maximize" or objectives[0].startswith("coverage"):
+        if objectives[0].partition("@")[0] not in METRICS:
             raise ValueError("the first objective must be a quality of the ranking, such as ndcg@20")
         return objectives
 

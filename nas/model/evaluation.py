@@ -14,7 +14,7 @@ from nas.data.interactions import Interactions
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.history import HistoryModel
-from nas.model.metrics import Floats, coverage, evaluated_users, per_user
+from nas.model.metrics import LISTS, Floats, evaluated_users, per_user
 from nas.model.network import propagate
 from nas.model.ranking import Scorer, dot_scorer, top_items
 from nas.model.weights import Weights, count, parameters_of
@@ -29,17 +29,17 @@ class Evaluation:
     Attributes:
         users: (n,) int64, the users that were judged.
         values: each metric, one value a user, (n,) float64.
-        coverage: share of the catalogue in anybody's top k, by k.
+        lists: what is said of all lists together, such as coverage.
     """
 
     users: NDArray[np.int64]
     values: dict[str, Floats]
-    coverage: dict[str, float]
+    lists: dict[str, float]
 
     @property
     def means(self) -> dict[str, float]:
-        """Mean of each metric over the users, and coverage."""
-        return {name: float(value.mean()) for name, value in self.values.items()} | self.coverage
+        """Mean of each metric over the users, and what is said of all lists together."""
+        return {name: float(value.mean()) for name, value in self.values.items()} | self.lists
 
 
 def evaluate(
@@ -61,7 +61,8 @@ def evaluate(
     if users is None:
         users = evaluated_users(held_out, history)
     ranked = top_items(scorer, users, history, max(ks))
-    shown = {f"coverage@{k}": coverage(ranked, history.n_items, k) for k in ks}
+    popularity = np.bincount(history.item, minlength=history.n_items)
+    shown = {f"{name}@{k}": metric(ranked[:, :k], popularity) for name, metric in LISTS.items() for k in ks}
     return Evaluation(users, per_user(ranked, users, held_out, ks), shown)
 
 
@@ -145,7 +146,7 @@ def _history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactio
     numbers = model.entries + 2 * n_items * rank
     dense = isinstance(model.weights, torch.Tensor)
     stored = n_items**2 if dense else 2 * model.entries + 2 * (n_items + 1)
-    weighted = n_interactions if bool((model.histories.data != 1).any()) else 0
+    weighted = n_interactions if model.counted else 0
     return {
         "parameters": numbers,
         "refresh_macs": macs,

@@ -5,6 +5,7 @@ Shape suffixes: U users, I items, r rank, B users of a block.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ _DENSE = 0.3
 _BLOCK_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class HistoryModel:
     """Scores h W + (h L) R of a history h (I,).
 
@@ -47,10 +48,15 @@ class HistoryModel:
             scores.addmm_(torch.from_numpy(history @ self.left.numpy()), self.right)
         return scores
 
-    @property
+    @cached_property
     def entries(self) -> int:
         """Numbers other than 0 in W."""
         return int((self.weights != 0).sum()) if isinstance(self.weights, Tensor) else int(self.weights.nnz)
+
+    @cached_property
+    def counted(self) -> bool:
+        """Whether some items of a history count more than others."""
+        return bool((self.histories.data != 1).any())
 
 
 def histories_of(interactions: Interactions, rating: float = 0.0) -> csr_array:
@@ -68,9 +74,13 @@ def histories_of(interactions: Interactions, rating: float = 0.0) -> csr_array:
     return csr_array((values, interactions.item, interactions.offsets), shape=shape)
 
 
-def largest_of_columns(weights: csr_array, count: int) -> csr_array:
-    """Return `weights` (I, J) with the `count` largest magnitudes of each column alone; equal to the last, more."""
-    return csr_array(_largest_of_rows(csr_array(weights.T), count).T)
+def largest_of_columns(weights: Tensor, count: int) -> csr_array:
+    """Return dense `weights` (I, J) with the `count` largest magnitudes of each column alone; equal to the last, more."""
+    magnitude = weights.abs()
+    if count < len(weights):
+        bound = magnitude.t().contiguous().topk(count, dim=1, sorted=False).values.amin(1)
+        weights = weights.where(magnitude >= bound, 0)
+    return csr_array(weights.numpy())
 
 
 def largest_products(
@@ -79,7 +89,7 @@ def largest_products(
     count: int,
     adjust: Callable[[csr_array, int], None] = lambda _block, _first: None,
 ) -> csr_array:
-    """Return left (I, K) @ right (K, J), or with `count` above 0 `largest_of_columns` of it.
+    """Return left (I, K) @ right (K, J), or with `count` above 0 the largest magnitudes of each column alone.
 
     Never is more than a block of columns of the whole product in memory, unless all of it is kept. `adjust` may change
     the entries of a block: it gets some columns of the product as rows, and the number of the first.

@@ -6,7 +6,9 @@ Shape suffixes: U users, I items.
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg.lapack import spotri
 from scipy.sparse import csr_array, diags_array
+from threadpoolctl import threadpool_limits
 
 from nas.data.interactions import Interactions
 from nas.graph.compiled import compiled
@@ -33,9 +35,7 @@ def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
         return HistoryModel(histories, cosine_weights(interactions, branch.neighbours, branch.regularisation))
     weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
     if branch.neighbours:
-        return HistoryModel(
-            histories, compact(largest_of_columns(csr_array(weights.numpy()), branch.neighbours))
-        )
+        return HistoryModel(histories, compact(largest_of_columns(weights, branch.neighbours)))
     return HistoryModel(histories, weights)
 
 
@@ -52,10 +52,23 @@ def ease_weights(gram: torch.Tensor, regularisation: float, dropout: float = 0.0
     """
     diagonal = gram.diagonal()
     diagonal.add_(regularisation + dropout / (1 - dropout) * diagonal)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+    inverse = _inverse(gram)
     weights = inverse.div_(-inverse.diagonal().clone())
     weights.fill_diagonal_(0.0)
     return weights
+
+
+def _inverse(matrix: torch.Tensor) -> torch.Tensor:
+    """Return the inverse of a symmetric positive definite float32 matrix."""
+    factor = torch.linalg.cholesky(matrix).numpy()
+    # For 4,000 rows LAPACK's routine takes 1 s on one thread. On two it took up to 13 s, since OpenBLAS's threads and
+    # torch's push each other off the cores; torch.cholesky_inverse took up to 26 s.
+    with threadpool_limits(1, "blas"):
+        # A lower triangle by rows is an upper one by columns, as LAPACK sees it.
+        half, failed = spotri(factor.T, lower=0, overwrite_c=1)
+    assert not failed
+    lower = torch.from_numpy(half.T)
+    return lower.tril() + lower.tril(-1).t()
 
 
 def co_occurrences(interactions: Interactions, branch: ItemBranch) -> torch.Tensor:

@@ -73,12 +73,25 @@ def ndcg(hit: Bools, relevant: NDArray[np.int64]) -> Floats:
     return np.asarray((hit * discount).sum(1) / best)
 
 
+def f1(hit: Bools, relevant: NDArray[np.int64]) -> Floats:
+    """Harmonic mean of precision and recall; 2 hits / (k + held-out items)."""
+    return np.asarray(2 * hit.sum(1) / (hit.shape[1] + relevant))
+
+
+def average_precision(hit: Bools, relevant: NDArray[np.int64]) -> Floats:
+    """Mean, over the held-out items that fit into the list, of the precision at the place of each hit."""
+    precision_at = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
+    return np.asarray((hit * precision_at).sum(1) / np.minimum(relevant, hit.shape[1]))
+
+
 METRICS: dict[str, Callable[[Bools, NDArray[np.int64]], Floats]] = {
     "recall": recall,
     "ndcg": ndcg,
     "precision": precision,
     "hit_rate": hit_rate,
     "mrr": reciprocal_rank,
+    "f1": f1,
+    "map": average_precision,
 }
 
 
@@ -91,9 +104,36 @@ def per_user(
     return {f"{name}@{k}": metric(found[:, :k], relevant) for name, metric in METRICS.items() for k in ks}
 
 
-def coverage(ranked: NDArray[np.int32], n_items: int, k: int) -> float:
-    """Share of the catalogue that is in anybody's top k."""
-    # A place beyond the catalogue takes what is no item, -1.
-    shown = np.zeros(n_items + 1, dtype=np.bool_)
-    shown[ranked[:, :k]] = True
-    return float(shown[:-1].sum() / n_items)
+def coverage(ranked: NDArray[np.int32], popularity: NDArray[np.int64]) -> float:
+    """Share of the catalogue that is in anybody's list."""
+    return float((_shown(ranked, len(popularity)) > 0).mean())
+
+
+def gini(ranked: NDArray[np.int32], popularity: NDArray[np.int64]) -> float:
+    """Gini coefficient of how often each item is shown: 0 where all are alike, near 1 where a few get everything."""
+    shown = np.sort(_shown(ranked, len(popularity)))
+    total, place = shown.sum(), np.arange(1, len(shown) + 1)
+    return float(((2 * place - len(shown) - 1) * shown).sum() / (len(shown) * total)) if total else 0.0
+
+
+def novelty(ranked: NDArray[np.int32], popularity: NDArray[np.int64]) -> float:
+    """Mean self-information of the shown items in bits, -log2 of the share of the history's interactions.
+
+    An item without interactions counts as if it had one (Zhou et al., PNAS 2010).
+    """
+    information = -np.log2(np.maximum(popularity, 1) / max(1, popularity.sum()))
+    kept = ranked[ranked >= 0]
+    return float(information[kept].mean()) if len(kept) else 0.0
+
+
+def _shown(ranked: NDArray[np.int32], n_items: int) -> NDArray[np.int64]:
+    # A place beyond the catalogue holds -1.
+    return np.bincount(ranked.ravel() + 1, minlength=n_items + 1)[1:].astype(np.int64)
+
+
+LISTS: dict[str, Callable[[NDArray[np.int32], NDArray[np.int64]], float]] = {
+    "coverage": coverage,
+    "gini": gini,
+    "novelty": novelty,
+}
+"""Of all lists together, (n, k) items, and of the training interactions of each item, (I,)."""

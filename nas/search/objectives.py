@@ -3,11 +3,11 @@
 from typing import Literal
 
 from nas.errors import UserError
-from nas.model.metrics import METRICS
+from nas.model.metrics import LISTS, METRICS
 
 Direction = Literal["maximize", "minimize"]
 
-QUALITIES = (*METRICS, "coverage")
+QUALITIES = (*METRICS, *LISTS)
 """Each is asked for at a list length: `ndcg@20`."""
 
 COSTS = ("refresh_macs", "parameters", "artefact_bytes", "refresh_seconds")
@@ -18,7 +18,7 @@ def direction(name: str) -> Direction:
     """Return whether an objective is raised or lowered; UserError if there is no such objective."""
     quality, at, k = name.partition("@")
     if quality in QUALITIES and at and k.isascii() and k.isdigit() and int(k) > 0:
-        return "maximize"
+        return "minimize" if quality == "gini" else "maximize"
     if name in COSTS:
         return "minimize"
     expected = [f"{quality}@K" for quality in QUALITIES] + list(COSTS)
@@ -27,4 +27,4 @@ def direction(name: str) -> Direction:
 
 def list_lengths(names: list[str]) -> set[int]:
     """Return the K of every quality among `names`."""
-    return {int(name.partition("@")[2]) for name in names if direction(name) == "maximize"}
+    return {int(name.partition("@")[2]) for name in names if direction(name) and "@" in name}

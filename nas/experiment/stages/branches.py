@@ -27,7 +27,7 @@ from nas.space.search_space import SearchSpace
 # A value has to be better than the one before it by this share: less is noise, and the first choices are the plainest.
 _LEAST_GAIN = 0.001
 # Items that the settings of an item branch are chosen on, at most: time grows with their number cubed.
-_LARGE_CATALOGUE = 5_000
+_LARGE_CATALOGUE = 4_000
 
 Genes = dict[str, tuple[Value, ...]]
 
@@ -102,10 +102,11 @@ def _that_matter(context: Context, name: str, genes: Genes) -> Genes:
     for gene, held in (("proximity", context.train.timestamp), ("rating", context.train.rating)):
         if held is None and gene in kept:
             kept[gene] = (0.0,) if 0.0 in genes[gene] else genes[gene][:1]
-    if dense_obstacle(context.interactions):
+    if context.interactions.n_items > _LARGE_CATALOGUE:
+        # Whole, the weights would take hundreds of megabytes and more of an artefact.
         kept["neighbours"] = tuple(count for count in genes["neighbours"] if count) or genes["neighbours"]
-        if name == "item":
-            kept["kind"] = tuple(kind for kind in genes["kind"] if kind != "ease")
+    if name == "item" and dense_obstacle(context.interactions):
+        kept["kind"] = tuple(kind for kind in genes["kind"] if kind != "ease")
     return kept
 
 

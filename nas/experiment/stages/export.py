@@ -71,6 +71,6 @@ def _arrays(model: HistoryModel) -> dict[str, NDArray[Any]]:
     )
     if model.left is not None and model.right is not None:
         found |= {"left": model.left.numpy(), "right": model.right.numpy()}
-    if bool((model.histories.data != 1).any()):
+    if model.counted:
         found["counts"] = model.histories.data
     return found

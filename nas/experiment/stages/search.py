@@ -86,7 +86,8 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -
             found = evaluate(scorer, context.train, context.valid, experiment.ks, users).means
         except DivergedError:
             # Scores that are no numbers rank nothing: the worst of every quality.
-            found = {f"{name}@{k}": 0.0 for name in QUALITIES for k in experiment.ks}
+            worst = {name: 1.0 if name == "gini" else 0.0 for name in QUALITIES}
+            found = {f"{name}@{k}": value for name, value in worst.items() for k in experiment.ks}
         return found | costs(architecture, *sizes, context.closed_forms.of(architecture)) | measured
 
     return evaluator
