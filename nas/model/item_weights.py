@@ -33,7 +33,12 @@ def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
     histories = histories_of(interactions, branch.rating)
     if branch.kind == "cosine":
         return HistoryModel(histories, cosine_weights(interactions, branch.neighbours, branch.regularisation))
-    weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
+    timed = branch.proximity > 0 and interactions.timestamp is not None
+    if not timed and 2 * interactions.n_users < interactions.n_items:
+        weighted = diags_array(np.sqrt(_user_weights(interactions, branch))) @ histories_of(interactions)
+        weights = ease_weights_by_users(csr_array(weighted), branch.regularisation, branch.dropout)
+    else:
+        weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
     if branch.neighbours:
         return HistoryModel(histories, compact(largest_of_columns(weights, branch.neighbours)))
     return HistoryModel(histories, weights)
@@ -52,7 +57,27 @@ def ease_weights(gram: torch.Tensor, regularisation: float, dropout: float = 0.0
     """
     diagonal = gram.diagonal()
     diagonal.add_(regularisation + dropout / (1 - dropout) * diagonal)
-    inverse = _inverse(gram)
+    return _without_self(_inverse(gram))
+
+
+def ease_weights_by_users(matrix: csr_array, regularisation: float, dropout: float = 0.0) -> torch.Tensor:
+    """Return the `ease_weights` of X'X for X = `matrix` (U, I), faster where users are few.
+
+    With Z = X L^-1/2, L the diagonal that is added: (X'X + L)^-1 = L^-1/2 (I - Z' (I + Z Z')^-1 Z) L^-1/2 (Woodbury), and
+    what is inverted is U x U.
+    """
+    squares = np.asarray(matrix.multiply(matrix).sum(0), dtype=np.float32)
+    root = torch.from_numpy(1 / np.sqrt(regularisation + dropout / (1 - dropout) * squares)).float()
+    z = torch.from_numpy(matrix.toarray()) * root
+    factor = torch.linalg.cholesky(z @ z.t() + torch.eye(len(z)))
+    y = torch.linalg.solve_triangular(factor, z, upper=False)
+    inverse = (y.t() @ y).neg_()
+    inverse.diagonal().add_(1)
+    return _without_self(inverse.mul_(root).mul_(root[:, None]))
+
+
+def _without_self(inverse: torch.Tensor) -> torch.Tensor:
+    """Return I - P / diag(P) for P = `inverse`, which is overwritten."""
     weights = inverse.div_(-inverse.diagonal().clone())
     weights.fill_diagonal_(0.0)
     return weights
@@ -73,9 +98,7 @@ def _inverse(matrix: torch.Tensor) -> torch.Tensor:
 
 def co_occurrences(interactions: Interactions, branch: ItemBranch) -> torch.Tensor:
     """Return (I, I) float32: for two items, the users who had both, each counted by `user_norm` and `proximity`."""
-    counts = np.diff(interactions.offsets)
-    typical = np.exp(np.log(np.maximum(counts, 1)).mean())
-    user_weight = ((np.maximum(counts, 1) / typical) ** -branch.user_norm).astype(np.float32)
+    user_weight = _user_weights(interactions, branch)
     if branch.proximity == 0 or interactions.timestamp is None:
         matrix = histories_of(interactions)
         return torch.from_numpy((matrix.T @ (diags_array(user_weight) @ matrix)).toarray().astype(np.float32))
@@ -85,6 +108,13 @@ def co_occurrences(interactions: Interactions, branch: ItemBranch) -> torch.Tens
     share = (1 / np.sqrt(1 + steps / branch.proximity)).astype(np.float32)
     _add_pairs(interactions.offsets, interactions.item, moments, share, user_weight, gram)
     return torch.from_numpy(gram)
+
+
+def _user_weights(interactions: Interactions, branch: ItemBranch) -> NDArray[np.float32]:
+    """Return (U,): how much each user's pairs of items count; 1 for one of typical length, their geometric mean."""
+    counts = np.maximum(np.diff(interactions.offsets), 1)
+    typical = np.exp(np.log(counts).mean())
+    return np.asarray((counts / typical) ** -branch.user_norm, dtype=np.float32)
 
 
 def moments_of(interactions: Interactions) -> NDArray[np.int32]:

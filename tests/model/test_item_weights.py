@@ -5,10 +5,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from nas.data import Interactions
 from nas.model.history import histories_of, largest_products
-from nas.model.item_weights import co_occurrences, fit_items, moments_of
+from nas.model.item_weights import (
+    co_occurrences,
+    ease_weights,
+    ease_weights_by_users,
+    fit_items,
+    moments_of,
+)
 from nas.space.closed_form import ItemBranch
 
 MakeInteractions = Callable[..., Interactions]
@@ -114,3 +121,27 @@ def test_the_largest_of_a_product_by_blocks_are_those_of_the_whole(
     found = largest_products(left, matrix, count).toarray()
     bound = -np.sort(-whole, axis=0)[min(count, len(whole)) - 1] if count else np.zeros(len(whole))
     np.testing.assert_array_equal(found, np.where(whole >= np.maximum(bound, 1), whole, 0))
+
+
+@pytest.mark.parametrize(("dropout", "user_norm"), [(0.0, 0.0), (0.4, 0.5)])
+def test_few_users_give_the_same_weights_by_a_shorter_way(
+    dropout: float, user_norm: float, small: Interactions
+) -> None:
+    branch = ItemBranch(regularisation=5.0, dropout=dropout, user_norm=user_norm)
+    expected = ease_weights(co_occurrences(small, branch), 5.0, dropout)
+    counts = np.maximum(np.diff(small.offsets), 1)
+    share = (counts / np.exp(np.log(counts).mean())) ** (-0.5 * user_norm)
+    matrix = csr_array(histories_of(small).multiply(share[:, None]).astype(np.float32))
+    torch.testing.assert_close(ease_weights_by_users(matrix, 5.0, dropout), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_catalogue_of_many_items_takes_the_shorter_way(
+    make_interactions: MakeInteractions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_interactions([(0, 0), (0, 7), (1, 7), (1, 3), (2, 0)], 3, 9)
+    branch = ItemBranch(regularisation=2.0, user_norm=0.5)
+    expected = ease_weights(co_occurrences(data, branch), 2.0)
+    monkeypatch.setattr("nas.model.item_weights._inverse", None)
+    found = fit_items(branch, data).weights
+    assert isinstance(found, torch.Tensor)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
