@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: search test test-slow check bench clean
+.PHONY: search test test-slow check bench quality clean
 
 search: $(READY)
 	$(BIN)/nas search
@@ -25,6 +25,11 @@ bench: $(READY)
 	$(BIN)/python experiments/benchmarks/training.py --scale --memory --out results/benchmarks/training.json
 	$(BIN)/python experiments/benchmarks/evaluation.py --out results/benchmarks/evaluation.json
 	$(BIN)/python experiments/benchmarks/generation.py --out results/benchmarks/generation.json
+
+# The data of all but ml-100k has to be in data/; see the files in experiments/.
+quality: $(READY)
+	for name in ml-100k ml-latest-small ml-1m gowalla; do $(BIN)/nas search $$name || exit 1; done
+	$(BIN)/python experiments/benchmarks/quality.py results/ml-100k results/ml-latest-small results/ml-1m results/gowalla
 
 clean:
 	rm -rf $(VENV)

@@ -63,7 +63,7 @@ class ItemBranch(BaseModel):
     """An item of the history counts 1 + rating * z, z the standardised rating within -2 to 2; 0 counts all alike, as
     does data without ratings."""
     neighbours: int = Field(default=0, ge=0)
-    """Weights kept for each item, the largest; 0 keeps all. cosine: at least 1."""
+    """Weights kept for each item, the largest; 0 keeps all."""
 
     def __str__(self) -> str:
         return ", ".join(filter(None, [f"item {self.kind}", _said(self)]))
@@ -72,6 +72,4 @@ class ItemBranch(BaseModel):
         """Return the one spelling of this function."""
         if self.kind == "ease":
             return self
-        return self.model_copy(
-            update={"dropout": 0.0, "user_norm": 0.0, "proximity": 0.0, "neighbours": max(1, self.neighbours)}
-        )
+        return self.model_copy(update={"dropout": 0.0, "user_norm": 0.0, "proximity": 0.0})

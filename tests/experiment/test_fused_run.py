@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import quality
 from tiny_experiment import TINY
 
 import nas
@@ -89,3 +90,21 @@ def test_the_report_draws_every_branch(run: nas.Run) -> None:
     page = run.report().read_text(encoding="utf-8")
     assert "item" in page
     assert "gfcf" in page.lower()
+
+
+def test_the_quality_table_has_a_row_a_model(run: nas.Run, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "quality.json"
+    quality.main([run.path], out)
+    made = json.loads(out.read_text())
+    assert made[0]["model"] == "nas"
+    assert [row["ndcg@20"] for row in made[1:]] == sorted((row["ndcg@20"] for row in made[1:]), reverse=True)
+    assert {row["model"] for row in made[1:]} == {"lightgcn", *BASELINES, *TRAINED}
+    for row in made:
+        assert (row["data"], row["chosen_on"], row["threads"]) == ("fused", "validation", 1)
+        assert row["interval"][0] <= row["interval"][1]
+    # The winner's interval is that of its lead over the best of the others.
+    assert made[0]["interval"] == made[1]["interval"]
+    # Another data set's rows stay; those of the same are replaced.
+    out.write_text(json.dumps([{"data": "other"}, *made]))
+    quality.main([run.path], out)
+    assert json.loads(out.read_text()) == [{"data": "other"}, *made]
