@@ -16,6 +16,7 @@ import pytest
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
 from nas.experiment.report import write_report
+from nas.experiment.report.architecture_words import in_words
 from nas.experiment.report.cost_axis import CostAxis
 from nas.experiment.report.drawing import architecture_graph
 from nas.experiment.report.importance import importance
@@ -430,3 +431,23 @@ def test_durations_and_lists() -> None:
         "a and b",
         "a, b and c",
     ]
+
+
+def test_a_fusion_is_said_and_drawn_with_its_weights() -> None:
+    architecture = {
+        "graph": _branch([], "none", "last"),
+        "item": {"kind": "ease"},
+        "fusion": {"graph": 0.25, "spectral": 0.0, "item": 0.75},
+    }
+    graph = architecture_graph(architecture)
+    assert set(graph.predecessors("score")) == {"h0", "item"}
+    assert graph.nodes["score"] == {
+        "title": "Fused score",
+        "detail": "0.25 graph, 0.75 item",
+        "kind": "score",
+    }
+    words = in_words(architecture)
+    assert words.endswith(
+        "scored by dot product, weight 0.25; fused with the item branch (kind ease), weight 0.75"
+    )
+    assert "fusion" not in words

@@ -37,10 +37,26 @@ def in_words(architecture: dict[str, Any]) -> str:
     """Return a phrase that names every branch, such as `two GCN layers over 64-column embeddings; ...`."""
     parts = [
         _graph_words(branch) if name == "graph" else f"the {name} branch ({settings_words(branch)})"
-        for name, branch in architecture.items()
-        if branch is not None
+        for name, branch in branches_of(architecture).items()
     ]
-    return ", fused with ".join(parts)
+    weights = weights_of(architecture).values()
+    if not weights:
+        return parts[0]
+    return "; fused with ".join(
+        f"{text}, weight {weight:g}" for text, weight in zip(parts, weights, strict=True)
+    )
+
+
+def branches_of(architecture: dict[str, Any]) -> dict[str, Any]:
+    """Return the branches that are there, by name."""
+    return {name: branch for name, branch in architecture.items() if name != "fusion" and branch is not None}
+
+
+def weights_of(architecture: dict[str, Any]) -> dict[str, float]:
+    """Return the weight of each branch, nothing where there is only one."""
+    names = list(branches_of(architecture))
+    fusion = architecture.get("fusion") or dict.fromkeys(names, 1.0)
+    return {name: fusion[name] for name in names} if len(names) > 1 else {}
 
 
 def settings_words(branch: Any) -> str:

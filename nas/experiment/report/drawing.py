@@ -4,7 +4,7 @@ from typing import Any
 
 import networkx as nx
 
-from nas.experiment.report.architecture_words import layer_words, settings_words
+from nas.experiment.report.architecture_words import branches_of, layer_words, settings_words, weights_of
 from nas.experiment.report.markup import Html, element
 from nas.graph.aggregators import AGGREGATORS
 
@@ -21,14 +21,16 @@ def architecture_graph(architecture: dict[str, Any]) -> "nx.MultiDiGraph[str]":
     """
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     graph.add_node("score", title="Score", detail="of a user and an item", kind="score")
-    for name, branch in architecture.items():
-        if branch is None:
-            continue
+    weights = weights_of(architecture)
+    for name, branch in branches_of(architecture).items():
         if name == "graph":
             graph.add_edge(_add_graph_branch(graph, branch), "score", kind="flow")
         else:
             graph.add_node(name, title=name.capitalize(), detail=settings_words(branch), kind="branch")
             graph.add_edge(name, "score", kind="flow")
+    if weights:
+        shares = ", ".join(f"{weight:g} {name}" for name, weight in weights.items())
+        graph.nodes["score"].update(title="Fused score", detail=shares)
     return graph
 
 
