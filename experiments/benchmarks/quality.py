@@ -22,7 +22,7 @@ def rows(run: nas.Run) -> Iterator[dict[str, Any]]:
     summary, experiment = run.summary, run.experiment
     common = {
         "data": experiment.name,
-        "split": experiment.split.strategy if experiment.data.test is None else "fixed",
+        "split": "fixed" if experiment.data.test else experiment.split.strategy or "random",
         "threads": run.folder.read_json("environment.json")["threads"],
         "chosen_on": "validation",
     }
