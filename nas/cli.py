@@ -36,17 +36,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable res
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
+ExperimentName = Annotated[
+    str | None,
+    typer.Argument(metavar="[EXPERIMENT.yaml]", help="A file or a shipped name; MovieLens 100K by default."),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as search.trials=50.")
+]
+
+
 @app.command("search")
 def search_command(
-    experiment: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[EXPERIMENT.yaml]", help="A file or a shipped name; MovieLens 100K by default."
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as search.trials=50.")
-    ] = None,
+    experiment: ExperimentName = None,
+    overrides: Overrides = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run folder; results/NAME by default.")
     ] = None,
@@ -58,6 +60,25 @@ def search_command(
         _print_json(done.summary)
     else:
         _print_summary(done)
+
+
+@app.command("baselines")
+def baselines_command(
+    experiment: ExperimentName = None,
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="The folder; results/NAME-baselines by default."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tune and judge an experiment's baselines alone, without a search."""
+    found = nas.compare_baselines(experiment, run, tuple(overrides or ()))
+    if as_json:
+        _print_json(found)
+        return
+    lead = f"lead of {found['best']}, best on validation data,"
+    _print_table(found["baselines"], found["metric"], lead)
 
 
 @app.command("report")
@@ -140,29 +161,33 @@ def _print_json(value: Any) -> None:
 
 def _print_summary(run: nas.Run) -> None:
     summary = run.summary
-    winner, metric = summary["winner"], run.experiment.metric
-    shown = [metric, "recall@20" if metric != "recall@20" else "ndcg@20"]
-    table = Table("model", *shown, f"winner's lead in {metric} [95 %]", title="Test data, full ranking")
-    table.add_row("[bold]winner", *(f"{winner['test'][name]:.4f}" for name in shown), "")
-    for row in sorted(summary["baselines"], key=lambda row: -row["test"].get(metric, 0.0)):
-        if "skipped" in row:
-            table.add_row(row["name"], "-", "-", f"skipped: {row['skipped']}")
-            continue
-        low, mean, high = row["difference"][metric]
-        lead = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-        table.add_row(row["name"], *(f"{row['test'][name]:.4f}" for name in shown), lead)
-    console = Console(soft_wrap=True)
+    winner = summary["winner"]
     print(f"winner {winner['id']}: {winner['description']}")
     found = summary["search"]
     print(
         f"{found['trials']} trials, {found['unique_architectures']} architectures of {found['space_size']:,}, "
         f"{summary['seconds_total']:.0f} s in all"
     )
-    console.print(table)
+    own = {"name": "[bold]winner", "test": winner["test"], "difference": {}}
+    _print_table([own, *summary["baselines"]], run.experiment.metric, "winner's lead")
     print(f"report    {run.path / 'report.html'}")
     print(f"artefact  {run.path / 'recommender'}")
     user = shlex.quote(json.loads((run.path / "recommender" / "users.json").read_text(encoding="utf-8"))[0])
     print(f"try       python {run.path / 'recommender' / 'recommender.py'} recommend --user {user} -k 10")
+
+
+def _print_table(rows: list[dict[str, Any]], metric: str, lead: str) -> None:
+    """Print models, best on `metric` first, beside `lead` over each."""
+    shown = [metric, "recall@20" if metric != "recall@20" else "ndcg@20"]
+    table = Table("model", *shown, f"{lead} in {metric} [95 %]", title="Test data, full ranking")
+    for row in sorted(rows, key=lambda row: -row["test"].get(metric, 0.0)):
+        if "skipped" in row:
+            table.add_row(row["name"], "-", "-", f"skipped: {row['skipped']}")
+            continue
+        low, mean, high = row["difference"].get(metric, (0.0, 0.0, 0.0))
+        told = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]" if low or high else ""
+        table.add_row(row["name"], *(f"{row['test'][name]:.4f}" for name in shown), told)
+    Console(soft_wrap=True).print(table)
 
 
 def _known(error: Exception) -> tuple[str, int]:

@@ -1,19 +1,14 @@
 """A run: all stages in order, and what came out."""
 
 import json
-import platform
-import subprocess
-import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from nas.errors import UserError
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
+from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
@@ -22,15 +17,17 @@ from nas.experiment.stages.recipe import choose_recipe, lightgcn, recipe_of, tun
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
-from nas.experiment.stages.test import judge
-from nas.model.evaluation import costs
-from nas.search.loop import Candidate
+from nas.experiment.stages.test import judge, judge_baselines
+from nas.experiment.summary import summarise
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
 DEFAULT = "ml-100k"
 """The experiment that runs when none is named."""
+
+Given = Experiment | Mapping[str, Any] | str | Path | None
+"""An experiment, its values, its file, its name, or none: that of the run folder, or the default."""
 
 
 class Run:
@@ -124,11 +121,7 @@ class Run:
         return Architecture.model_validate(json.loads(trials["architecture"][0]))
 
 
-def search(
-    experiment: Experiment | Mapping[str, Any] | str | Path | None = None,
-    run: Path | str | None = None,
-    overrides: tuple[str, ...] = (),
-) -> Run:
+def search(experiment: Given = None, run: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Run:
     """Run an experiment to its end, or go on with one that was interrupted.
 
     Args:
@@ -140,6 +133,37 @@ def search(
     Raises:
         UserError: something in the experiment, the data or the folder is wrong; nothing was written then.
     """
+    context = _open(experiment, run, overrides)
+    with context.folder.locked():
+        _run_stages(context)
+    return Run(context.folder.path)
+
+
+def compare_baselines(
+    experiment: Given = None, run: Path | str | None = None, overrides: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Tune the baselines of an experiment on its validation data and judge them on its test data, without a search.
+
+    Args:
+        experiment: as in `search`.
+        run: the folder; `results/NAME-baselines` by default. What a search of the same experiment has tuned in it is
+            used again.
+        overrides: as in `search`.
+
+    Returns:
+        {users, best, metric, baselines, seconds}: `best` is the name of the baseline that is best on validation data by
+        `metric`, and the rows' differences are its leads over them.
+
+    Raises:
+        UserError: as `search` does.
+    """
+    context = _open(experiment, run, overrides, "-baselines")
+    with context.folder.locked():
+        context.folder.write_json("environment.json", environment(context))
+        return judge_baselines(context, choose_recipe(context), tune_baselines(context))
+
+
+def _open(experiment: Given, run: Path | str | None, overrides: tuple[str, ...], suffix: str = "") -> Context:
     if experiment is None and run is not None and RunFolder(Path(run)).started:
         held = RunFolder(Path(run)).experiment()
         chosen = Experiment.parse(held.resolved(), str(run), Path(), overrides)
@@ -149,10 +173,7 @@ def search(
         chosen = Experiment.parse(dict(experiment), "experiment", Path(), overrides)
     else:
         chosen = Experiment.load(experiment or DEFAULT, overrides)
-    context = Context.open(chosen, Path(run) if run is not None else Path("results") / chosen.name)
-    with context.folder.locked():
-        _run_stages(context)
-    return Run(context.folder.path)
+    return Context.open(chosen, Path(run) if run is not None else Path("results") / (chosen.name + suffix))
 
 
 def _run_stages(context: Context) -> None:
@@ -167,7 +188,7 @@ def _run_stages(context: Context) -> None:
 
 def _make_summary(context: Context) -> dict[str, Any]:
     folder = context.folder
-    folder.write_json("environment.json", _environment(context))
+    folder.write_json("environment.json", environment(context))
     chosen = choose_recipe(context)
     recipe = recipe_of(chosen)
     weights, supernet = train_supernet(context, recipe)
@@ -179,7 +200,7 @@ def _make_summary(context: Context) -> dict[str, Any]:
     baselines = tune_baselines(context)
     test = judge(context, winner, chosen, baselines)
     size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
-    return _summary(context, chosen, supernet, branches, found, retrained, tuning, test, size)
+    return summarise(context, chosen, supernet, branches, found, retrained, tuning, test, size)
 
 
 def _tuned(
@@ -229,98 +250,3 @@ def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:
 
 def _metrics(result: dict[str, Any], test: dict[str, float] | None) -> dict[str, Any]:
     return {"validation": result["validation"]} | ({"test": test} if test else {})
-
-
-def _summary(
-    context: Context,
-    recipe: dict[str, Any],
-    supernet: dict[str, Any],
-    branches: dict[str, dict[str, Any]],
-    found: list[Candidate],
-    retrained: list[dict[str, Any]],
-    tuning: list[dict[str, Any]],
-    test: dict[str, Any],
-    artefact_bytes: int,
-) -> dict[str, Any]:
-    experiment, winner = context.experiment, retrained[0]
-    architecture = Architecture.model_validate(winner["architecture"])
-    interactions = context.interactions
-    models = context.closed_forms.of(architecture, "train and valid")
-    cost = costs(
-        architecture, interactions.n_users, interactions.n_items, len(context.train_and_valid), models
-    )
-    seconds = {
-        "recipe": recipe["seconds"],
-        "supernet": supernet["seconds"],
-        "branches": sum(result.get("seconds", 0.0) for result in branches.values()),
-        "search": sum(c.seconds for c in found),
-        "retrain": sum(result["seconds"] for result in [*retrained, *tuning]),
-        "baselines": sum(row["seconds"] for row in test["baselines"] if row["name"] != "lightgcn"),
-        "test": test["seconds"],
-    }
-    return {
-        "name": experiment.name,
-        "data": context.folder.read_json("data.json"),
-        "recipe": {key: recipe[key] for key in ("recipe", "trials", "seconds")},
-        "supernet": supernet,
-        "branches": branches,
-        "search": {
-            "sampler": experiment.search.sampler,
-            "objectives": list(experiment.search.objectives),
-            "trials": len(found),
-            "unique_architectures": len({c.architecture for c in found}),
-            "space": experiment.search_space.name,
-            "space_size": experiment.search_space.size(),
-            "seconds": seconds["search"],
-        },
-        "retrain": {
-            "candidates": len(retrained),
-            "recipes": sum(result["trials"] for result in tuning),
-            "seconds": seconds["retrain"],
-        },
-        "winner": {
-            "id": winner["id"],
-            "name": winner["name"],
-            "architecture": winner["architecture"],
-            "description": winner["description"],
-            "recipe": winner["recipe"],
-            "epochs": winner["epochs"],
-            "validation": winner["validation"],
-            "test": test["winner"],
-            "parameters": cost["parameters"],
-            "refresh_macs": cost["refresh_macs"],
-            "artefact_bytes": artefact_bytes,
-        },
-        "baselines": test["baselines"],
-        "test_users": test["users"],
-        # Measured by a command of its own, when it is.
-        "fidelity": None,
-        "seconds": seconds,
-        "seconds_total": sum(seconds.values()),
-    }
-
-
-def _environment(context: Context) -> dict[str, Any]:
-    packages = ("torch", "optuna", "numpy", "scipy", "polars", "safetensors", "plotly", "pydantic")
-    return {
-        "nas": version("nas-recsys"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": str(context.device),
-        "gpu": torch.cuda.get_device_name(0) if context.device.type == "cuda" else None,
-        "seed": context.experiment.search.seed,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that nas runs from, None for an installed one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,10 +1,11 @@
 """The only stage that reads test data: once everything is chosen, winner and baselines, refitted alike."""
 
+from functools import partial
 from typing import Any
 
 from nas.baselines import BASELINES, TRAINED
 from nas.experiment.context import Context
-from nas.experiment.progress import stage
+from nas.experiment.progress import Steps, stage
 from nas.experiment.stages.fusion import full_scorer
 from nas.experiment.stages.recipe import lightgcn
 from nas.experiment.stages.retrain import refitted_states
@@ -16,50 +17,59 @@ from nas.model.ranking import Scorer
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 
+Row = dict[str, Any]
 
-def judge(
-    context: Context,
-    winner: dict[str, Any],
-    recipe_result: dict[str, Any],
-    baselines: list[dict[str, Any]],
-) -> dict[str, Any]:
+
+def judge(context: Context, winner: Row, recipe_result: Row, baselines: list[Row]) -> Row:
     """Return {winner, baselines, users, seconds}: test metrics, and the winner's lead with 95 % intervals.
 
     Every model is fitted on train + validation with the settings and epochs chosen before. A difference is winner
     minus baseline, its interval a paired bootstrap over users.
     """
-    return context.done("test.json", lambda: _judge(context, winner, recipe_result, baselines))
+    rows = [_lightgcn_row(recipe_result), *baselines]
+    return context.done("test.json", partial(_judge, context, rows, winner))
 
 
-def _judge(
-    context: Context,
-    winner: dict[str, Any],
-    recipe_result: dict[str, Any],
-    baselines: list[dict[str, Any]],
-) -> dict[str, Any]:
-    run = [row for row in baselines if "skipped" not in row]
-    with stage("test", 2 + len(run)) as steps:
+def judge_baselines(context: Context, recipe_result: Row, baselines: list[Row]) -> Row:
+    """Return {best, metric, baselines, users, seconds}: the same without a winner.
+
+    Differences are leads of the baseline called `best`, the best on validation data by `metric`.
+    """
+    rows = [_lightgcn_row(recipe_result), *baselines]
+    return context.done("baselines.json", partial(_judge, context, rows, None))
+
+
+def _judge(context: Context, rows: list[Row], winner: Row | None) -> Row:
+    run = [row for row in rows if "skipped" not in row]
+    with stage("test", len(run) + (2 if winner else 1)) as steps:
         # Everything is fitted before the test data is read.
-        architecture = Architecture.model_validate(winner["architecture"])
-        ours = full_scorer(context, architecture, refitted_states(context, winner))
-        steps.advance("winner refitted")
-        known = _lightgcn_row(recipe_result)
-        rivals = [(known, _trained(context, lightgcn(), known["settings"]))]
-        steps.advance("lightgcn refitted")
+        scorers = [_winner(context, winner, steps)] if winner else []
         for row in run:
-            rivals.append((row, _baseline(context, row)))
+            scorers.append(_baseline(context, row))
             steps.advance(f"{row['name']} refitted")
         held_out, history, ks = context.read_test(), context.train_and_valid, context.experiment.ks
-        best = evaluate(ours, history, held_out, ks)
-        rows = []
-        for row, scorer in rivals:
-            found = evaluate(scorer, history, held_out, ks)
-            rows.append({**row, "test": found.means, "difference": _differences(context, best, found)})
-    skipped = [{"test": {}, "difference": {}, "seconds": 0.0, **r} for r in baselines if "skipped" in r]
-    return {"users": len(best.users), "winner": best.means, "baselines": rows + skipped}
+        found = [evaluate(scorer, history, held_out, ks) for scorer in scorers]
+    theirs = found[1:] if winner else found
+    metric = context.experiment.metric
+    best = max(range(len(run)), key=lambda n: run[n]["validation"][metric])
+    ours = found[0] if winner else found[best]
+    judged = [
+        {**row, "test": one.means, "difference": _differences(context, ours, one)}
+        for row, one in zip(run, theirs, strict=True)
+    ]
+    skipped = [{"test": {}, "difference": {}, "seconds": 0.0, **row} for row in rows if "skipped" in row]
+    head: Row = {"winner": ours.means} if winner else {"best": run[best]["name"], "metric": metric}
+    return {"users": len(ours.users), **head, "baselines": judged + skipped}
 
 
-def _lightgcn_row(result: dict[str, Any]) -> dict[str, Any]:
+def _winner(context: Context, winner: Row, steps: Steps) -> Scorer:
+    architecture = Architecture.model_validate(winner["architecture"])
+    scorer = full_scorer(context, architecture, refitted_states(context, winner))
+    steps.advance("winner refitted")
+    return scorer
+
+
+def _lightgcn_row(result: Row) -> Row:
     return {
         "name": "lightgcn",
         "settings": result["recipe"] | {"epochs": result["epochs"]},
@@ -69,14 +79,11 @@ def _lightgcn_row(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _baseline(context: Context, row: dict[str, Any]) -> Scorer:
+def _baseline(context: Context, row: Row) -> Scorer:
     name, settings = row["name"], row["settings"]
-    if name in TRAINED:
-        return _trained(context, TRAINED[name].architecture(), settings)
-    return BASELINES[name].fit(context.train_and_valid, settings)
-
-
-def _trained(context: Context, architecture: Architecture, settings: dict[str, Any]) -> Scorer:
+    if name in BASELINES:
+        return BASELINES[name].fit(context.train_and_valid, settings)
+    architecture = TRAINED[name].architecture() if name in TRAINED else lightgcn()
     recipe = Recipe.model_validate({key: value for key, value in settings.items() if key != "epochs"})
     seed = context.experiment.search.seed
     weights = refit(architecture, recipe, context.refitting, epochs=settings["epochs"], seed=seed)

@@ -1,0 +1,78 @@
+"""`summary.json`: what a finished run has to say, in numbers."""
+
+from typing import Any
+
+from nas.experiment.context import Context
+from nas.model.evaluation import costs
+from nas.search.loop import Candidate
+from nas.space.architecture import Architecture
+
+
+def summarise(
+    context: Context,
+    recipe: dict[str, Any],
+    supernet: dict[str, Any],
+    branches: dict[str, dict[str, Any]],
+    found: list[Candidate],
+    retrained: list[dict[str, Any]],
+    tuning: list[dict[str, Any]],
+    test: dict[str, Any],
+    artefact_bytes: int,
+) -> dict[str, Any]:
+    """Return the contents of `summary.json`; `retrained` is best first, costs are in seconds of wall-clock."""
+    experiment, winner = context.experiment, retrained[0]
+    architecture = Architecture.model_validate(winner["architecture"])
+    interactions = context.interactions
+    models = context.closed_forms.of(architecture, "train and valid")
+    cost = costs(
+        architecture, interactions.n_users, interactions.n_items, len(context.train_and_valid), models
+    )
+    seconds = {
+        "recipe": recipe["seconds"],
+        "supernet": supernet["seconds"],
+        "branches": sum(result.get("seconds", 0.0) for result in branches.values()),
+        "search": sum(c.seconds for c in found),
+        "retrain": sum(result["seconds"] for result in [*retrained, *tuning]),
+        "baselines": sum(row["seconds"] for row in test["baselines"] if row["name"] != "lightgcn"),
+        "test": test["seconds"],
+    }
+    return {
+        "name": experiment.name,
+        "data": context.folder.read_json("data.json"),
+        "recipe": {key: recipe[key] for key in ("recipe", "trials", "seconds")},
+        "supernet": supernet,
+        "branches": branches,
+        "search": {
+            "sampler": experiment.search.sampler,
+            "objectives": list(experiment.search.objectives),
+            "trials": len(found),
+            "unique_architectures": len({c.architecture for c in found}),
+            "space": experiment.search_space.name,
+            "space_size": experiment.search_space.size(),
+            "seconds": seconds["search"],
+        },
+        "retrain": {
+            "candidates": len(retrained),
+            "recipes": sum(result["trials"] for result in tuning),
+            "seconds": seconds["retrain"],
+        },
+        "winner": {
+            "id": winner["id"],
+            "name": winner["name"],
+            "architecture": winner["architecture"],
+            "description": winner["description"],
+            "recipe": winner["recipe"],
+            "epochs": winner["epochs"],
+            "validation": winner["validation"],
+            "test": test["winner"],
+            "parameters": cost["parameters"],
+            "refresh_macs": cost["refresh_macs"],
+            "artefact_bytes": artefact_bytes,
+        },
+        "baselines": test["baselines"],
+        "test_users": test["users"],
+        # Measured by a command of its own, when it is.
+        "fidelity": None,
+        "seconds": seconds,
+        "seconds_total": sum(seconds.values()),
+    }
