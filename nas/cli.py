@@ -20,6 +20,7 @@ import nas
 from nas.errors import UserError
 from nas.model.ranking import DivergedError
 from nas.randomness import stream
+from nas.search.fidelity import FEWEST
 from nas.space.picture import picture
 from nas.space.search_space import SearchSpace
 
@@ -86,6 +87,19 @@ def report_command(run: RunPath, as_json: Json = False) -> None:
     """Write report.html anew."""
     path = nas.Run(run).report()
     _print_json({"report": str(path)}) if as_json else print(path)
+
+
+@app.command("fidelity")
+def fidelity_command(
+    run: RunPath,
+    n: Annotated[int, typer.Option("--n", min=FEWEST, help="Architectures to draw and train alone.")] = 50,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure how far the supernet's ranking agrees with training; run again, it goes on where it stopped."""
+    found = nas.Run(run).fidelity(n, seeds, seed)
+    _print_json(found) if as_json else _print_fidelity(found)
 
 
 @app.command("retrain")
@@ -188,6 +202,31 @@ def _print_table(rows: list[dict[str, Any]], metric: str, lead: str) -> None:
         told = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]" if low or high else ""
         table.add_row(row["name"], *(f"{row['test'][name]:.4f}" for name in shown), told)
     Console(soft_wrap=True).print(table)
+
+
+def _print_fidelity(found: dict[str, Any]) -> None:
+    """Print what a ranking by the supernet is worth beside what a ranking by mere size is."""
+
+    def shown(value: float | None, interval: list[float] | None = None) -> str:
+        tail = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
+        return "-" if value is None else f"{value:+.3f}{tail}"
+
+    table = Table(
+        "ranking of", "by", "Kendall's tau [95 %]", title=f"{found['n']} architectures, {found['metric']}"
+    )
+    table.add_row("all", "supernet", shown(found["kendall_tau"], found["interval"]))
+    table.add_row("all", "another training seed", shown(found["ceiling"], found["ceiling_interval"]))
+    for name, row in found["trivial"].items():
+        table.add_row("all", name.replace("_", " "), shown(row["kendall_tau"]))
+    table.add_row("best quarter", "supernet", shown(found["top_quarter"]))
+    for name, row in found["strata"].items():
+        table.add_row(f"{name} ({row['n']})", "supernet", shown(row["kendall_tau"]))
+    Console(soft_wrap=True).print(table)
+    regrets = ", ".join(f"{k} best {found[f'top{k}_regret']:.2%}" for k in (1, 5, 10))
+    print(f"Spearman's rho {shown(found['spearman'], found['spearman_interval'])}")
+    print(f"regret of the supernet's {regrets}")
+    each = found["seconds_each"]
+    print(f"one architecture: {each['training']:.1f} s to train, {each['supernet']:.3f} s on the supernet")
 
 
 def _known(error: Exception) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import export
+from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import choose_recipe, lightgcn, recipe_of, tune_candidate
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
@@ -61,6 +62,31 @@ class Run:
     def report(self) -> Path:
         """Write report.html anew from what the run holds and return its path."""
         return _write_report(self.folder, self.summary)
+
+    def fidelity(self, n: int = 50, seeds: int = 2, seed: int = 0) -> dict[str, Any]:
+        """Measure how far the supernet's ranking agrees with training; write it into fidelity.json, summary and report.
+
+        Args:
+            n: architectures to draw and train alone.
+            seeds: trainings of each.
+            seed: of the draw, written down before anything is trained.
+
+        Returns:
+            What `nas.search.fidelity.rank_fidelity` says, with a row an architecture.
+
+        Raises:
+            UserError: the run has not come to its end, or its space holds fewer than five graph branches.
+        """
+        summary, context = self.summary, self._open()
+        with self.folder.locked():
+            recipe = recipe_of(self._finished("recipe.json"))
+            weights, _ = train_supernet(context, recipe)
+            found = measure_fidelity(context, weights, recipe, n, seeds, seed)
+            self.folder.write_json("fidelity.json", found)
+            summary = summary | {"fidelity": {key: value for key, value in found.items() if key != "rows"}}
+            self.folder.write_json("summary.json", summary)
+            _write_report(self.folder, summary)
+        return found
 
     def retrain(self, architecture_id: str) -> dict[str, Any]:
         """Train one architecture of the search from scratch, as the best were; return its validation result.

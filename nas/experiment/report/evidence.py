@@ -23,6 +23,7 @@ class Evidence:
         front: `pareto.json`.
         retrained: every `retrained/*/result.json`, best first by the first objective.
         environment: `environment.json`.
+        fidelity: `fidelity.json`, if the supernet's fidelity was measured.
         test_reads: how often the run read test data.
     """
 
@@ -33,6 +34,7 @@ class Evidence:
     front: list[dict[str, Any]]
     retrained: list[dict[str, Any]]
     environment: dict[str, Any]
+    fidelity: dict[str, Any] | None
     test_reads: int
 
     @classmethod
@@ -52,6 +54,7 @@ class Evidence:
             folder.read_json("pareto.json") or [],
             sorted(retrained, key=lambda result: -result["validation"][experiment.metric]),
             folder.read_json("environment.json") or {},
+            folder.read_json("fidelity.json"),
             len(folder.read_json("test_reads.json") or []),
         )
 

@@ -6,6 +6,7 @@ from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.markup import Html
 from nas.experiment.report.sections import (
     baselines,
+    fidelity,
     hypervolume,
     importance,
     opening,
@@ -23,6 +24,7 @@ SECTIONS: tuple[Callable[[Evidence], Html], ...] = (
     winner.section,
     importance.section,
     retrained.section,
+    fidelity.section,
     hypervolume.section,
     timings.section,
     usage.section,

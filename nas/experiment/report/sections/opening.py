@@ -78,7 +78,7 @@ def fidelity(evidence: Evidence) -> Html:
     return paragraph(
         f"Fidelity of the supernet: over {counted(found['n'], 'architecture')} trained alone, Kendall's tau between "
         f"the two rankings is {decimal(found['kendall_tau'], 2)} {interval(low, high, 2)} (95 %). "
-        f"The best of the supernet's five favourites is {decimal(found['top5_regret'], 4)} below the best of all.",
+        f"The best of the supernet's five favourites is {decimal(100 * found['top5_regret'], 1)} % below the best of all.",
         class_="small",
     )
 
