@@ -16,7 +16,7 @@ from nas.space.search_space import SearchSpace
 from nas.yaml_file import parse_yaml, read_yaml, validate
 
 DEFAULT_SPACE = "full"
-"""Of an experiment that names none."""
+"""Of an experiment that names none, unless the data is large."""
 
 _SECTION = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -137,7 +137,7 @@ class Experiment(BaseModel):
     """Where the interactions come from."""
     split: SplitConfig = SplitConfig()
     """How they are divided."""
-    search_space: SearchSpace
+    search_space: SearchSpace = Field(default_factory=lambda: SearchSpace.load(DEFAULT_SPACE))
     """The name of a shipped space, a YAML file, or the space itself."""
     recipe: RecipeConfig = RecipeConfig()
     """How the recipe is chosen."""
@@ -169,6 +169,10 @@ class Experiment(BaseModel):
         """Every list length that is measured; 10 and 20 always."""
         return tuple(sorted({10, 20} | list_lengths(list(self.search.objectives))))
 
+    def given(self) -> dict[str, Any]:
+        """Return what was set, without what was left to defaults, as plain values that `parse` reads."""
+        return self.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+
     def resolved(self) -> dict[str, Any]:
         """Return the experiment as plain values that YAML holds and `parse` reads."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -190,12 +194,11 @@ class Experiment(BaseModel):
         """Read a decoded mapping; relative paths in it start at `folder`. Raises UserError as `load` does."""
         for override in overrides:
             value = _with(value, override)
-        value = {"search_space": DEFAULT_SPACE, **value}
-        if isinstance(value["search_space"], str):
+        if isinstance(value.get("search_space"), str):
             space = SearchSpace.load(value["search_space"], folder)
-            value["search_space"] = space.model_dump(mode="json", exclude_none=True)
+            value = value | {"search_space": space.model_dump(mode="json", exclude_none=True)}
         if isinstance(value.get("data"), dict):
-            value["data"] = _absolute(value["data"], folder)
+            value = value | {"data": _absolute(value["data"], folder)}
         return validate(cls, value, where)
 
 

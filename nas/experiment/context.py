@@ -17,12 +17,11 @@ from nas.errors import UserError
 from nas.experiment.closed_forms import ClosedForms
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
+from nas.experiment.sizing import sized
 from nas.experiment.storage import open_storage
-from nas.model.fitting import Fitted, Patience, fit
+from nas.experiment.trainings import Trainings
 from nas.model.metrics import evaluated_users
 from nas.model.training import TrainingData
-from nas.space.architecture import Architecture
-from nas.space.recipe import Recipe
 
 
 @contextmanager
@@ -48,7 +47,7 @@ class Context:
     """An experiment with its data at hand.
 
     Attributes:
-        experiment: what is to be done.
+        experiment: what is to be done, every setting chosen.
         folder: where it is written down.
         interactions: all of the data.
     """
@@ -75,6 +74,7 @@ class Context:
     @classmethod
     def _open(cls, experiment: Experiment, path: Path) -> "Context":
         interactions = load(experiment.data, Path())
+        experiment = sized(experiment, interactions)
         parts = split(interactions, experiment.split)
         for name, held_out in (("valid", parts.valid), ("test", parts.test)):
             if not len(evaluated_users(held_out, parts.train)):
@@ -151,32 +151,16 @@ class Context:
         """The fitted closed-form branches."""
         return ClosedForms(self)
 
+    @cached_property
+    def trainings(self) -> Trainings:
+        """The stand-alone trainings."""
+        return Trainings(self)
+
     def read_test(self) -> Interactions:
         """Return the test part, and write down that it was read. Only the last stage calls this."""
         readings = self.folder.read_json("test_reads.json") or []
         self.folder.write_json("test_reads.json", [*readings, {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}])
         return self._split.test
-
-    def fit(
-        self,
-        architecture: Architecture,
-        recipe: Recipe,
-        seed: int,
-        report: Callable[[int, float], Any] = lambda _epoch, _value: None,
-    ) -> Fitted:
-        """Train an architecture from scratch on the training part, with early stopping on the validation part."""
-        settings = self.experiment.retrain
-        return fit(
-            architecture,
-            recipe,
-            self.training,
-            self.valid,
-            Patience(settings.epochs, settings.every, settings.looks),
-            metric=self.experiment.metric,
-            ks=self.experiment.ks,
-            seed=seed,
-            report=report,
-        )
 
     def done(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return what JSON file `name` holds; make and write it first, with its seconds, if it is not there."""

@@ -14,7 +14,7 @@ from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import export
 from nas.experiment.stages.fidelity import measure_fidelity
-from nas.experiment.stages.recipe import choose_recipe, lightgcn, recipe_of, tune_candidate
+from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
@@ -194,7 +194,7 @@ def _open(experiment: Given, run: Path | str | None, overrides: tuple[str, ...],
         held = RunFolder(Path(run)).experiment()
         chosen = Experiment.parse(held.resolved(), str(run), Path(), overrides)
     elif isinstance(experiment, Experiment):
-        chosen = Experiment.parse(experiment.resolved(), "experiment", Path(), overrides)
+        chosen = Experiment.parse(experiment.given(), "experiment", Path(), overrides)
     elif isinstance(experiment, Mapping):
         chosen = Experiment.parse(dict(experiment), "experiment", Path(), overrides)
     else:
@@ -221,7 +221,7 @@ def _make_summary(context: Context) -> dict[str, Any]:
     space, branches = settle_branches(context)
     found = run_search(context, space, weights)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
-    retrained, tuning = _tuned(context, space, retrained, recipe)
+    retrained, tuning = _tuned(context, space, retrained, recipe, tuned_lightgcn(chosen))
     winner = retrained[0]
     baselines = tune_baselines(context)
     test = judge(context, winner, chosen, baselines)
@@ -230,18 +230,22 @@ def _make_summary(context: Context) -> dict[str, Any]:
 
 
 def _tuned(
-    context: Context, space: SearchSpace, retrained: list[dict[str, Any]], recipe: Recipe
+    context: Context,
+    space: SearchSpace,
+    retrained: list[dict[str, Any]],
+    recipe: Recipe,
+    lightgcn: Architecture,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Tune the recipes of the best retrained candidates, let what is known compete, and return all, best first.
 
     LightGCN had its tuning when the recipe was chosen, and the closed-form branches theirs; where the search finds
     nothing better, they are the answer.
     """
-    known, settings = lightgcn(), context.experiment.retrain
+    settings = context.experiment.retrain
     searched = [
         result
         for result in retrained
-        if Architecture.model_validate(result["architecture"]).graph != known.graph
+        if Architecture.model_validate(result["architecture"]).graph != lightgcn.graph
     ][: settings.tuned]
     tuning = []
     all_trained = {result["name"]: result for result in retrained}
@@ -250,17 +254,17 @@ def _tuned(
         tuning.append(tune_candidate(context, architecture, recipe))
         tuned = retrain(context, architecture, recipe_of(tuning[-1]), tuned=True)
         all_trained[tuned["name"]] = tuned
-    for architecture in _known_fusions(space):
+    for architecture in _known_fusions(space, lightgcn):
         same = retrain(context, architecture, recipe)
         all_trained[same["name"]] = same
     metric = context.experiment.metric
     return sorted(all_trained.values(), key=lambda result: -result["validation"][metric]), tuning
 
 
-def _known_fusions(space: SearchSpace) -> list[Architecture]:
+def _known_fusions(space: SearchSpace, lightgcn: Architecture) -> list[Architecture]:
     """Return LightGCN with each closed-form branch that the space may add, and those branches without it."""
     closed = [name for name in space.branches.names if name != "graph"]
-    known = [lightgcn()] if space.branches.graph and space.branches.graph.contains(lightgcn().learned) else []
+    known = [lightgcn] if space.branches.graph and space.branches.graph.contains(lightgcn.learned) else []
     branches = space.only(*closed).decode({}).branches if closed else {}
     found = [Architecture.model_validate({**branches, "graph": one.graph}) for one in known]
     optional = 0 in space.fusion.graph.choices

@@ -61,27 +61,35 @@ def _found(users: Tensor, items: Tensor, loss: Tensor, grad_users: Tensor, grad_
     return result
 
 
+def _first_users(batch: Batch, columns: int) -> list[int]:
+    """Return the first user of each run of users whose scores of `columns` items are one chunk, and the end."""
+    n_users, rows = len(batch.users), max(1, _CHUNK // columns)
+    return [*range(0, n_users, rows), n_users]
+
+
 def _over_users(
-    batch: Batch, columns: int, work: Callable[[slice, slice, Tensor, list[Tensor]], None], sums: list[Tensor]
+    batch: Batch,
+    columns: int,
+    work: Callable[[int, slice, slice, Tensor, list[Tensor]], None],
+    sums: list[Tensor],
 ) -> None:
-    """Call work(users, pairs, scores, sums) for runs of users such that `scores`, users x `columns`, is one chunk.
+    """Call work(number, users, pairs, scores, sums) for runs of users such that `scores`, users x `columns`, is one chunk.
 
     Each core has scores to overwrite, for fresh memory costs more than what is done with it, and adds to sums of its
     own, which are then added to `sums`.
     """
-    n_users, rows = len(batch.users), max(1, _CHUNK // columns)
-    firsts = torch.arange(0, n_users + rows, rows, device=batch.owner.device).clamp(max=n_users)
-    pairs = torch.searchsorted(batch.owner, firsts).tolist()
+    firsts = _first_users(batch, columns)
+    pairs = torch.searchsorted(batch.owner, torch.tensor(firsts, device=batch.owner.device)).tolist()
 
     def run(begin: int, end: int) -> list[Tensor]:
         own = sums if not begin else [torch.zeros_like(total) for total in sums]
-        scores = sums[-1].new_empty(min(rows, n_users), columns)
+        scores = sums[-1].new_empty(firsts[1] - firsts[0], columns)
         for n in range(begin, end):
-            last = min((n + 1) * rows, n_users)
-            work(slice(n * rows, last), slice(pairs[n], pairs[n + 1]), scores[: last - n * rows], own)
+            users = slice(firsts[n], firsts[n + 1])
+            work(n, users, slice(pairs[n], pairs[n + 1]), scores[: users.stop - users.start], own)
         return own
 
-    pieces = len(pairs) - 1
+    pieces = len(firsts) - 1
     for own in on_cores(run, pieces)[1:] if batch.users.device.type == "cpu" else [run(0, pieces)][1:]:
         for total, part in zip(sums, own, strict=True):
             total += part
@@ -96,7 +104,8 @@ def softmax(users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, generato
     """
     if len(items) <= recipe.negatives:
         return _found(users, items, *_whole_softmax(users.detach(), items.detach(), batch, recipe))
-    drawn = torch.randint(len(items), (recipe.negatives,), generator=generator, device=items.device)
+    shape = (len(_first_users(batch, recipe.negatives)) - 1, recipe.negatives)
+    drawn = torch.randint(len(items), shape, generator=generator, device=items.device)
     return _found(users, items, *_sampled_softmax(users.detach(), items.detach(), batch, recipe, drawn))
 
 
@@ -107,7 +116,7 @@ def _whole_softmax(
     count = torch.bincount(batch.owner, minlength=len(batch.users)).to(users.dtype)
     grad_users = torch.zeros_like(users)
 
-    def work(rows: slice, pairs: slice, scores: Tensor, sums: list[Tensor]) -> None:
+    def work(_number: int, rows: slice, pairs: slice, scores: Tensor, sums: list[Tensor]) -> None:
         loss, grad_items = sums
         owner = batch.owner[pairs] - rows.start
         queries = users.index_select(0, batch.users[rows]) / recipe.temperature
@@ -133,13 +142,16 @@ def _whole_softmax(
 def _sampled_softmax(
     users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, drawn: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    n_pairs, weight = len(batch.items), math.log(len(items) / len(drawn))
-    candidates, grad_users = items.index_select(0, drawn), torch.zeros_like(users)
+    n_pairs, weight = len(batch.items), math.log(len(items) / drawn.shape[1])
+    grad_users = torch.zeros_like(users)
+    one = torch.ones(drawn.shape[1], dtype=items.dtype, device=items.device)
+    places = torch.arange(drawn.shape[1], device=items.device)
 
-    def work(rows: slice, pairs: slice, scores: Tensor, sums: list[Tensor]) -> None:
-        loss, grad_items, grad_candidates = sums
+    def work(number: int, rows: slice, pairs: slice, scores: Tensor, sums: list[Tensor]) -> None:
+        loss, grad_items = sums
         owner, bought = batch.owner[pairs] - rows.start, batch.items[pairs]
         queries = users.index_select(0, batch.users[rows]) / recipe.temperature
+        candidates = items.index_select(0, drawn[number])
         torch.mm(queries, candidates.t(), out=scores)
         highest = scores.amax(1, keepdim=True)
         total = scores.sub_(highest).exp_().sum(1)
@@ -151,14 +163,11 @@ def _sampled_softmax(
         grad_queries = (scores @ candidates).mul_(share)
         add_weighted_rows(grad_queries, owner, -wrong, items, bought)
         add_weighted_rows(grad_items, bought, -wrong, queries, owner)
-        grad_candidates.addmm_(scores.t(), queries * share)
+        add_weighted_rows(grad_items, drawn[number], one, scores.t() @ (queries * share), places)
         grad_users[batch.users[rows]] = grad_queries.div_(recipe.temperature)
 
     loss, grad_items = users.new_zeros(()), torch.zeros_like(items)
-    grad_candidates = torch.zeros_like(candidates)
-    _over_users(batch, len(drawn), work, [loss, grad_items, grad_candidates])
-    one = torch.ones(len(drawn), dtype=items.dtype, device=items.device)
-    add_weighted_rows(grad_items, drawn, one, grad_candidates, torch.arange(len(drawn), device=items.device))
+    _over_users(batch, drawn.shape[1], work, [loss, grad_items])
     return loss / n_pairs, grad_users, grad_items
 
 

@@ -44,7 +44,7 @@ def _tune_recipe(context: Context, name: str) -> dict[str, Any]:
     trained, experiment = TRAINED[name], context.experiment
     space = experiment.search_space.with_recipe(trained.recipe)
     found = tune(
-        context, name, trained.architecture(), space, space.recipe_defaults(), experiment.baselines.recipes
+        context, name, (trained.architecture(),), space, space.recipe_defaults(), experiment.baselines.recipes
     )
     settings = found["recipe"] | {"epochs": found["epochs"]}
     return {

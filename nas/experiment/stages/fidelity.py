@@ -109,7 +109,7 @@ def _deck(choices: tuple[Any, ...], rng: np.random.Generator) -> Iterator[Any]:
 
 def _trained(context: Context, architecture: Architecture, recipe: Recipe, seed: int) -> dict[str, Any]:
     def train() -> dict[str, Any]:
-        fitted = context.fit(architecture, recipe, seed)
+        fitted = context.trainings.fit(architecture, recipe, seed)
         return {"validation": fitted.evaluation.means, "epochs": fitted.epochs, "seconds": fitted.seconds}
 
     return context.done(_file(architecture, seed), train)

@@ -1,8 +1,9 @@
 """Choose a recipe on validation data, by training one architecture with each.
 
 The recipe cannot be chosen on the supernet, which is itself trained by one. So LightGCN is tuned first: it trains in
-seconds, its best recipe serves its relatives, and its best training is the LightGCN baseline. The best retrained
-candidates are then tuned each for itself, starting from there, with fewer trainings than LightGCN had.
+seconds, its best recipe serves its relatives, and its best training is the LightGCN baseline. Its score (dot product or
+cosine) is tuned along, for the one needs another temperature than the other. The best retrained candidates are then
+tuned each for itself, starting from there, with fewer trainings than LightGCN had.
 """
 
 from typing import Any
@@ -15,36 +16,49 @@ from nas.experiment.progress import stage
 from nas.experiment.storage import open_storage, study_name
 from nas.randomness import seed_of
 from nas.space.architecture import Architecture
+from nas.space.dimension import Value
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
 _RANDOM_FIRST = 8
 _PATIENT_EPOCHS = 10
+_ARCHITECTURE = "architecture"
 
 
-def lightgcn() -> Architecture:
-    """Return the LightGCN preset."""
-    return SearchSpace.load("presets/lightgcn").decode({})
+def lightgcn(score: Value = "dot") -> Architecture:
+    """Return the LightGCN preset, by dot product as published or by cosine."""
+    preset = SearchSpace.load("presets/lightgcn").decode({})
+    return Architecture(graph=preset.learned.model_copy(update={"score": score}))
 
 
 def choose_recipe(context: Context) -> dict[str, Any]:
-    """Return {recipe, epochs, validation, trials, seconds}: the best recipe, and LightGCN's result with it."""
+    """Return {architecture, recipe, epochs, validation, trials, seconds}: the best recipe, and LightGCN's result with it."""
     space, trials = context.experiment.search_space, context.experiment.recipe.trials
+    assert space.branches.graph is not None
+    known = tuple(lightgcn(score) for score in space.branches.graph.score.choices)
     first = space.recipe_defaults()
-    return context.done("recipe.json", lambda: tune(context, "recipe", lightgcn(), space, first, trials))
+    return context.done("recipe.json", lambda: tune(context, "recipe", known, space, first, trials))
 
 
 def tune_candidate(context: Context, architecture: Architecture, first: Recipe) -> dict[str, Any]:
     """Return the same for a retrained architecture, `first` being the recipe that it was retrained with."""
     name, trials = f"tuning-{architecture.id}", context.experiment.retrain.recipes
     space = context.experiment.search_space
-    return context.done(f"{name}.json", lambda: tune(context, name, architecture, space, first, trials))
+    return context.done(f"{name}.json", lambda: tune(context, name, (architecture,), space, first, trials))
 
 
 def tune(
-    context: Context, name: str, architecture: Architecture, space: SearchSpace, first: Recipe, trials: int
+    context: Context,
+    name: str,
+    architectures: tuple[Architecture, ...],
+    space: SearchSpace,
+    first: Recipe,
+    trials: int,
 ) -> dict[str, Any]:
-    """Return {recipe, epochs, validation, trials, seconds} of the best of `trials` recipes of `space`, `first` first."""
+    """Return {architecture, recipe, epochs, validation, trials, seconds} of the best of `trials` trainings.
+
+    Each is of one of the architectures by a recipe of `space`; every architecture is tried with `first` first.
+    """
     experiment = context.experiment
     study = optuna.create_study(
         storage=open_storage(experiment, context.folder.path),
@@ -54,7 +68,7 @@ def tune(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_FIRST, n_warmup_steps=_PATIENT_EPOCHS),
     )
     if not space.free_recipe():
-        trials = 1
+        trials = min(trials, len(architectures))
     with stage(name, trials) as steps:
         finished = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
         steps.begin_at(finished)
@@ -65,11 +79,14 @@ def tune(
                 multivariate=True,
                 constant_liar=False,
             )
-            _try_one(context, study, architecture, space, first if number == 0 else None)
+            enqueued = {key: getattr(first, key) for key in space.free_recipe()}
+            if number < len(architectures):
+                study.enqueue_trial(enqueued | {_ARCHITECTURE: architectures[number].id})
+            _try_one(context, study, architectures, space)
             steps.advance(f"best {experiment.metric} {study.best_value:.4f}")
     best = study.best_trial
     return {
-        **{key: best.user_attrs[key] for key in ("recipe", "epochs", "validation")},
+        **{key: best.user_attrs[key] for key in ("architecture", "recipe", "epochs", "validation")},
         "trials": trials,
         # Of all trainings, those of an interrupted run included.
         "seconds": sum(t.duration.total_seconds() for t in study.trials if t.duration is not None),
@@ -77,15 +94,11 @@ def tune(
 
 
 def _try_one(
-    context: Context,
-    study: optuna.Study,
-    architecture: Architecture,
-    space: SearchSpace,
-    first: Recipe | None,
+    context: Context, study: optuna.Study, architectures: tuple[Architecture, ...], space: SearchSpace
 ) -> None:
-    if first is not None:
-        study.enqueue_trial({name: getattr(first, name) for name in space.free_recipe()})
     trial = study.ask()
+    known = {architecture.id: architecture for architecture in architectures}
+    architecture = known[trial.suggest_categorical(_ARCHITECTURE, list(known))]
     recipe = space.suggest_recipe(trial)
 
     def report(epoch: int, value: float) -> None:
@@ -94,10 +107,11 @@ def _try_one(
             raise optuna.TrialPruned
 
     try:
-        fitted = context.fit(architecture, recipe, context.experiment.search.seed, report)
+        fitted = context.trainings.fit(architecture, recipe, context.experiment.search.seed, report)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
         return
+    trial.set_user_attr("architecture", architecture.values())
     trial.set_user_attr("recipe", recipe.model_dump(mode="json"))
     trial.set_user_attr("epochs", fitted.epochs)
     trial.set_user_attr("validation", fitted.evaluation.means)
@@ -107,3 +121,8 @@ def _try_one(
 def recipe_of(result: dict[str, Any]) -> Recipe:
     """Read the recipe out of what `choose_recipe` or `tune_candidate` returned."""
     return Recipe.model_validate(result["recipe"])
+
+
+def tuned_lightgcn(result: dict[str, Any]) -> Architecture:
+    """Read LightGCN, with the score that was chosen, out of what `choose_recipe` returned."""
+    return Architecture.model_validate(result["architecture"])

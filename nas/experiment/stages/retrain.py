@@ -12,7 +12,7 @@ from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.fusion import States, validation_scorer, weigh
 from nas.model.evaluation import evaluate, final_states
-from nas.model.fitting import Fitted, refit
+from nas.model.fitting import Fitted
 from nas.model.weights import Weights
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture, GraphBranch
@@ -69,7 +69,9 @@ def _train(context: Context, architecture: Architecture, recipe: Recipe, name: s
     experiment = context.experiment
     seeds = [experiment.search.seed + n for n in range(experiment.retrain.seeds)]
     started = time.perf_counter()
-    fitted = [context.fit(architecture, recipe, seed) for seed in seeds] if architecture.graph else []
+    fitted = (
+        [context.trainings.fit(architecture, recipe, seed) for seed in seeds] if architecture.graph else []
+    )
     weighed, means = _weighed(context, architecture, fitted)
     result = {
         "id": architecture.id,
@@ -129,8 +131,6 @@ def _refitted(context: Context, architecture: Architecture, result: dict[str, An
     name = f"retrained/{result['name']}/refitted.safetensors"
     path = context.folder.path / name
     if not path.exists():
-        weights = refit(
-            architecture, recipe, context.refitting, epochs=result["epochs"], seed=result["seeds"][0]
-        )
+        weights = context.trainings.refit(architecture, recipe, result["epochs"], result["seeds"][0])
         context.folder.write(name, lambda draft: save_file(weights.state(), draft))
     return Weights(load_file(path, device=str(context.device)))

@@ -7,17 +7,18 @@ from nas.baselines import BASELINES, TRAINED
 from nas.experiment.context import Context
 from nas.experiment.progress import Steps, stage
 from nas.experiment.stages.fusion import full_scorer
-from nas.experiment.stages.recipe import lightgcn
+from nas.experiment.stages.recipe import lightgcn, tuned_lightgcn
 from nas.experiment.stages.retrain import refitted_states
 from nas.experiment.statistics import paired_bootstrap
 from nas.model.evaluation import Evaluation, evaluate, scorer_of
-from nas.model.fitting import refit
 from nas.model.metrics import METRICS
 from nas.model.ranking import Scorer
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 
 Row = dict[str, Any]
+
+_LIGHTGCN = "lightgcn"
 
 
 def judge(context: Context, winner: Row, recipe_result: Row, baselines: list[Row]) -> Row:
@@ -70,9 +71,10 @@ def _winner(context: Context, winner: Row, steps: Steps) -> Scorer:
 
 
 def _lightgcn_row(result: Row) -> Row:
+    score = tuned_lightgcn(result).learned.score
     return {
-        "name": "lightgcn",
-        "settings": result["recipe"] | {"epochs": result["epochs"]},
+        "name": _LIGHTGCN,
+        "settings": {"score": score, **result["recipe"], "epochs": result["epochs"]},
         "validation": result["validation"],
         "tried": result["trials"],
         "seconds": result["seconds"],
@@ -83,10 +85,10 @@ def _baseline(context: Context, row: Row) -> Scorer:
     name, settings = row["name"], row["settings"]
     if name in BASELINES:
         return BASELINES[name].fit(context.train_and_valid, settings)
-    architecture = TRAINED[name].architecture() if name in TRAINED else lightgcn()
-    recipe = Recipe.model_validate({key: value for key, value in settings.items() if key != "epochs"})
+    architecture = lightgcn(settings["score"]) if name == _LIGHTGCN else TRAINED[name].architecture()
+    recipe = Recipe.model_validate({k: v for k, v in settings.items() if k in Recipe.model_fields})
     seed = context.experiment.search.seed
-    weights = refit(architecture, recipe, context.refitting, epochs=settings["epochs"], seed=seed)
+    weights = context.trainings.refit(architecture, recipe, settings["epochs"], seed)
     return scorer_of(architecture, weights, context.refitting.graph)
 
 

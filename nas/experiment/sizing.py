@@ -1,0 +1,57 @@
+"""Defaults that follow the size of the data, so that a search of a million interactions ends within an hour or so.
+
+What an experiment sets is left alone. What it leaves open is the default of `config.py` up to the size of MovieLens
+100K and latest-small, and less of it beyond, in whole numbers that `experiment.yaml` of the run folder then shows.
+"""
+
+from typing import Any
+
+from nas.data import Interactions
+from nas.experiment.config import DEFAULT_SPACE, Experiment
+from nas.space.search_space import SearchSpace
+
+# A training step costs an edge for each interaction, and its loss and optimiser about ten edges a node.
+_EDGES_A_NODE = 10
+_SMALL = 200_000
+# Times the small size: from here on the search keeps to aggregators without weight matrices, and to baselines that are
+# not trained but MF.
+_LARGE = 3.0
+_LARGE_SPACE = "linear"
+_UNTRAINED = ("popularity", "itemknn", "rp3beta", "ease", "gfcf", "ials", "mf-bpr")
+
+
+def sized(experiment: Experiment, interactions: Interactions) -> Experiment:
+    """Return the experiment with every setting that it left open chosen by the size of the data."""
+    nodes = interactions.n_users + interactions.n_items
+    scale = max(1.0, (len(interactions) + _EDGES_A_NODE * nodes) / _SMALL)
+    chosen: dict[str, Any] = {}
+    for section, settings in _settings(scale).items():
+        held = getattr(experiment, section)
+        left_open = {key: value for key, value in settings.items() if key not in held.model_fields_set}
+        chosen[section] = held.model_copy(update=left_open)
+    if "search_space" not in experiment.model_fields_set:
+        chosen["search_space"] = SearchSpace.load(_LARGE_SPACE if scale > _LARGE else DEFAULT_SPACE)
+    return experiment.model_copy(update=chosen)
+
+
+def _settings(scale: float) -> dict[str, dict[str, Any]]:
+    def less(default: int, least: int, power: float) -> int:
+        return max(least, round(float(default / scale**power)))
+
+    found: dict[str, dict[str, Any]] = {
+        "recipe": {"trials": less(20, 4, 0.7)},
+        "supernet": {"epochs": less(60, 8, 0.8)},
+        "search": {"trials": less(300, 60, 0.7), "population": less(40, 20, 0.5)},
+        "retrain": {
+            "top": less(5, 1, 0.7),
+            "recipes": less(8, 2, 0.7),
+            "tuned": less(2, 0, 0.8),
+            "epochs": less(300, 80, 0.7),
+            "every": round(2 * scale**0.4),
+            "looks": less(10, 3, 0.5),
+        },
+        "baselines": {"recipes": less(8, 1, 1.0)},
+    }
+    if scale > _LARGE:
+        found["baselines"]["names"] = _UNTRAINED
+    return found
