@@ -39,7 +39,7 @@ def _settings(scale: float) -> dict[str, dict[str, Any]]:
         return max(least, round(float(default / scale**power)))
 
     found: dict[str, dict[str, Any]] = {
-        "recipe": {"trials": less(20, 4, 0.7)},
+        "recipe": {"trials": less(20, 8, 0.5)},
         "supernet": {"epochs": less(60, 8, 0.8)},
         "search": {"trials": less(300, 60, 0.7), "population": less(40, 20, 0.5)},
         "retrain": {

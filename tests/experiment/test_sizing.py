@@ -31,7 +31,12 @@ def test_small_data_has_the_written_defaults() -> None:
 
 def test_less_is_done_on_more_data() -> None:
     small, middle, large = (sized(bare(), data) for data in (SMALL, MIDDLE, LARGE))
-    for section, key in (("recipe", "trials"), ("supernet", "epochs"), ("search", "trials"), ("retrain", "top")):
+    for section, key in (
+        ("recipe", "trials"),
+        ("supernet", "epochs"),
+        ("search", "trials"),
+        ("retrain", "top"),
+    ):
         numbers = [getattr(getattr(experiment, section), key) for experiment in (small, middle, large)]
         assert numbers == sorted(numbers, reverse=True)
         assert numbers[0] > numbers[-1] >= 1

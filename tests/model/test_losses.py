@@ -63,6 +63,23 @@ def test_sampled_softmax_is_the_cross_entropy_over_its_weighted_sample(
     assert_same(softmax(users, items, batch, recipe, stream(7)), expected, (users, items))
 
 
+def test_each_chunk_of_users_has_a_sample_of_its_own(
+    users: Tensor, items: Tensor, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.model.losses._CHUNK", 10)
+    recipe = Recipe(temperature=0.3, negatives=5)
+    drawn = torch.randint(9, (2, 5), generator=stream(7))
+    assert not torch.equal(*drawn)
+    total = []
+    for owner, item in zip(batch.owner, batch.items, strict=True):
+        user = users[batch.users[owner]] / 0.3
+        sample = drawn[0] if owner < 2 else drawn[1]
+        others = (user @ items[sample].t()).exp().sum() * 9 / 5
+        total.append(torch.log(others + (user @ items[item]).exp()) - user @ items[item])
+    expected = torch.stack(total).mean()
+    assert_same(softmax(users, items, batch, recipe, stream(7)), expected, (users, items))
+
+
 def test_sampled_softmax_estimates_the_partition_sum_without_bias(users: Tensor, items: Tensor) -> None:
     # For one pair, exp(loss) - 1 is the estimate of sum(exp(scores)) / exp(positive score), exp(loss) of the whole.
     pair = Batch(torch.tensor([2]), torch.tensor([0]), torch.tensor([6]))

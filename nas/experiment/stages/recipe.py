@@ -20,6 +20,7 @@ from nas.space.dimension import Value
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
+# Random recipes before TPE chooses, and trainings before one may be stopped early, at most; of few trials, a third.
 _RANDOM_FIRST = 8
 _PATIENT_EPOCHS = 10
 _ARCHITECTURE = "architecture"
@@ -60,22 +61,23 @@ def tune(
     Each is of one of the architectures by a recipe of `space`; every architecture is tried with `first` first.
     """
     experiment = context.experiment
+    if not space.free_recipe():
+        trials = min(trials, len(architectures))
+    random_first = min(_RANDOM_FIRST, trials // 3)
     study = optuna.create_study(
         storage=open_storage(experiment, context.folder.path),
         study_name=study_name(experiment, name),
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_FIRST, n_warmup_steps=_PATIENT_EPOCHS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=random_first, n_warmup_steps=_PATIENT_EPOCHS),
     )
-    if not space.free_recipe():
-        trials = min(trials, len(architectures))
     with stage(name, trials) as steps:
         finished = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
         steps.begin_at(finished)
         for number in range(finished, trials):
             study.sampler = optuna.samplers.TPESampler(
                 seed=seed_of(experiment.search.seed, f"{name}/{number}") % 2**32,
-                n_startup_trials=_RANDOM_FIRST,
+                n_startup_trials=random_first,
                 multivariate=True,
                 constant_liar=False,
             )
