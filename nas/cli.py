@@ -23,6 +23,7 @@ from nas.randomness import stream
 from nas.search.fidelity import FEWEST
 from nas.space.picture import picture
 from nas.space.search_space import SearchSpace
+from nas.tables import print_fidelity, print_models
 
 app = typer.Typer(
     help="Search graph neural network architectures for recommenders, and export what was found.",
@@ -79,7 +80,7 @@ def baselines_command(
         _print_json(found)
         return
     lead = f"lead of {found['best']}, best on validation data,"
-    _print_table(found["baselines"], found["metric"], lead)
+    print_models(found["baselines"], found["metric"], lead)
 
 
 @app.command("report")
@@ -99,7 +100,7 @@ def fidelity_command(
 ) -> None:
     """Measure how far the supernet's ranking agrees with training; run again, it goes on where it stopped."""
     found = nas.Run(run).fidelity(n, seeds, seed)
-    _print_json(found) if as_json else _print_fidelity(found)
+    _print_json(found) if as_json else print_fidelity(found)
 
 
 @app.command("retrain")
@@ -183,50 +184,11 @@ def _print_summary(run: nas.Run) -> None:
         f"{summary['seconds_total']:.0f} s in all"
     )
     own = {"name": "[bold]winner", "test": winner["test"], "difference": {}}
-    _print_table([own, *summary["baselines"]], run.experiment.metric, "winner's lead")
+    print_models([own, *summary["baselines"]], run.experiment.metric, "winner's lead")
     print(f"report    {run.path / 'report.html'}")
     print(f"artefact  {run.path / 'recommender'}")
     user = shlex.quote(json.loads((run.path / "recommender" / "users.json").read_text(encoding="utf-8"))[0])
     print(f"try       python {run.path / 'recommender' / 'recommender.py'} recommend --user {user} -k 10")
-
-
-def _print_table(rows: list[dict[str, Any]], metric: str, lead: str) -> None:
-    """Print models, best on `metric` first, beside `lead` over each."""
-    shown = [metric, "recall@20" if metric != "recall@20" else "ndcg@20"]
-    table = Table("model", *shown, f"{lead} in {metric} [95 %]", title="Test data, full ranking")
-    for row in sorted(rows, key=lambda row: -row["test"].get(metric, 0.0)):
-        if "skipped" in row:
-            table.add_row(row["name"], "-", "-", f"skipped: {row['skipped']}")
-            continue
-        low, mean, high = row["difference"].get(metric, (0.0, 0.0, 0.0))
-        told = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]" if low or high else ""
-        table.add_row(row["name"], *(f"{row['test'][name]:.4f}" for name in shown), told)
-    Console(soft_wrap=True).print(table)
-
-
-def _print_fidelity(found: dict[str, Any]) -> None:
-    """Print what a ranking by the supernet is worth beside what a ranking by mere size is."""
-
-    def shown(value: float | None, interval: list[float] | None = None) -> str:
-        tail = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
-        return "-" if value is None else f"{value:+.3f}{tail}"
-
-    table = Table(
-        "ranking of", "by", "Kendall's tau [95 %]", title=f"{found['n']} architectures, {found['metric']}"
-    )
-    table.add_row("all", "supernet", shown(found["kendall_tau"], found["interval"]))
-    table.add_row("all", "another training seed", shown(found["ceiling"], found["ceiling_interval"]))
-    for name, row in found["trivial"].items():
-        table.add_row("all", name.replace("_", " "), shown(row["kendall_tau"]))
-    table.add_row("best quarter", "supernet", shown(found["top_quarter"]))
-    for name, row in found["strata"].items():
-        table.add_row(f"{name} ({row['n']})", "supernet", shown(row["kendall_tau"]))
-    Console(soft_wrap=True).print(table)
-    regrets = ", ".join(f"{k} best {found[f'top{k}_regret']:.2%}" for k in (1, 5, 10))
-    print(f"Spearman's rho {shown(found['spearman'], found['spearman_interval'])}")
-    print(f"regret of the supernet's {regrets}")
-    each = found["seconds_each"]
-    print(f"one architecture: {each['training']:.1f} s to train, {each['supernet']:.3f} s on the supernet")
 
 
 def _known(error: Exception) -> tuple[str, int]:

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_experiment import TINY
+
+from nas.experiment import trainings
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context
+from nas.experiment.stages.recipe import lightgcn
+from nas.space.recipe import Recipe
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context.open(Experiment.parse(TINY, "here", Path()), tmp_path / "run")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The trainings that were really made."""
+    made: list[str] = []
+    for name in ("fit", "refit"):
+        real = getattr(trainings, name)
+        monkeypatch.setattr(trainings, name, lambda *a, n=name, f=real, **k: (made.append(n), f(*a, **k))[1])
+    return made
+
+
+def test_equal_trainings_are_made_once(context: Context, counted: list[str]) -> None:
+    made, recipe = context.trainings, Recipe(temperature=0.3)
+    first = made.fit(lightgcn(), recipe, 0)
+    assert made.fit(lightgcn(), recipe, 0) is first
+    assert made.refit(lightgcn(), recipe, 2, 0) is made.refit(lightgcn(), recipe, 2, 0)
+    assert counted == ["fit", "refit"]
+    made.fit(lightgcn(), recipe, 1)
+    made.fit(lightgcn("cosine"), recipe, 0)
+    made.fit(lightgcn(), Recipe(temperature=0.4), 0)
+    made.refit(lightgcn(), recipe, 3, 0)
+    assert counted == ["fit", "refit", "fit", "fit", "fit", "refit"]
+
+
+def test_what_is_forgotten_is_trained_again_to_the_same_weights(
+    context: Context, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainings, "_MOST_BYTES", 1)
+    made, recipe = context.trainings, Recipe(temperature=0.3)
+    first = made.fit(lightgcn(), recipe, 0)
+    made.fit(lightgcn(), recipe, 1)
+    again = made.fit(lightgcn(), recipe, 0)
+    assert counted == ["fit"] * 3
+    assert again is not first
+    for name, tensor in first.weights.tensors.items():
+        assert torch.equal(tensor, again.weights.tensors[name])
