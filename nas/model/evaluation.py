@@ -14,7 +14,8 @@ from nas.data.interactions import Interactions
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.history import HistoryModel
-from nas.model.metrics import LISTS, Floats, evaluated_users, per_user
+from nas.model.lists import LISTS, catalogue_of
+from nas.model.metrics import Floats, evaluated_users, per_user
 from nas.model.network import propagate
 from nas.model.ranking import Scorer, dot_scorer, top_items
 from nas.model.weights import Weights, count, parameters_of
@@ -28,11 +29,13 @@ class Evaluation:
 
     Attributes:
         users: (n,) int64, the users that were judged.
+        ranked: (n, k) int32, their lists, best first; -1 where nothing is left to recommend.
         values: each metric, one value a user, (n,) float64.
         lists: what is said of all lists together, such as coverage.
     """
 
     users: NDArray[np.int64]
+    ranked: NDArray[np.int32]
     values: dict[str, Floats]
     lists: dict[str, float]
 
@@ -61,9 +64,9 @@ def evaluate(
     if users is None:
         users = evaluated_users(held_out, history)
     ranked = top_items(scorer, users, history, max(ks))
-    popularity = np.bincount(history.item, minlength=history.n_items)
-    shown = {f"{name}@{k}": metric(ranked[:, :k], popularity) for name, metric in LISTS.items() for k in ks}
-    return Evaluation(users, per_user(ranked, users, held_out, ks), shown)
+    items = catalogue_of(history)
+    shown = {f"{name}@{k}": metric(ranked[:, :k], items) for name, metric in LISTS.items() for k in ks}
+    return Evaluation(users, ranked, per_user(ranked, users, held_out, ks), shown)
 
 
 def sample_users(held_out: Interactions, history: Interactions, most: int, seed: int) -> NDArray[np.int64]:

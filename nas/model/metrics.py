@@ -102,38 +102,3 @@ def per_user(
     relevant = np.diff(held_out.offsets)[users]
     found = hits(ranked, users, held_out)
     return {f"{name}@{k}": metric(found[:, :k], relevant) for name, metric in METRICS.items() for k in ks}
-
-
-def coverage(ranked: NDArray[np.int32], popularity: NDArray[np.int64]) -> float:
-    """Share of the catalogue that is in anybody's list."""
-    return float((_shown(ranked, len(popularity)) > 0).mean())
-
-
-def gini(ranked: NDArray[np.int32], popularity: NDArray[np.int64]) -> float:
-    """Gini coefficient of how often each item is shown: 0 where all are alike, near 1 where a few get everything."""
-    shown = np.sort(_shown(ranked, len(popularity)))
-    total, place = shown.sum(), np.arange(1, len(shown) + 1)
-    return float(((2 * place - len(shown) - 1) * shown).sum() / (len(shown) * total)) if total else 0.0
-
-
-def novelty(ranked: NDArray[np.int32], popularity: NDArray[np.int64]) -> float:
-    """Mean self-information of the shown items in bits, -log2 of the share of the history's interactions.
-
-    An item without interactions counts as if it had one (Zhou et al., PNAS 2010).
-    """
-    information = -np.log2(np.maximum(popularity, 1) / max(1, popularity.sum()))
-    kept = ranked[ranked >= 0]
-    return float(information[kept].mean()) if len(kept) else 0.0
-
-
-def _shown(ranked: NDArray[np.int32], n_items: int) -> NDArray[np.int64]:
-    # A place beyond the catalogue holds -1.
-    return np.bincount(ranked.ravel() + 1, minlength=n_items + 1)[1:].astype(np.int64)
-
-
-LISTS: dict[str, Callable[[NDArray[np.int32], NDArray[np.int64]], float]] = {
-    "coverage": coverage,
-    "gini": gini,
-    "novelty": novelty,
-}
-"""Of all lists together, (n, k) items, and of the training interactions of each item, (I,)."""

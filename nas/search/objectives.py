@@ -3,7 +3,8 @@
 from typing import Literal
 
 from nas.errors import UserError
-from nas.model.metrics import LISTS, METRICS
+from nas.model.lists import LISTS
+from nas.model.metrics import METRICS
 
 Direction = Literal["maximize", "minimize"]
 

@@ -59,6 +59,19 @@ def test_a_run_keeps_its_contract(finished: nas.Run) -> None:
     assert summary["winner"]["artefact_bytes"] == size
 
 
+def test_who_is_served_is_said_of_every_model(finished: nas.Run) -> None:
+    for row in [finished.summary["winner"], *finished.summary["baselines"]]:
+        activity, popularity = row["groups"]["activity"], row["groups"]["popularity"]
+        users = sum(part["users"] for part in activity)
+        assert users == finished.summary["test_users"]
+        mean = sum(part["mean"] * part["users"] for part in activity) / users
+        assert mean == pytest.approx(row["test"]["ndcg@20"])
+        assert sum(part["items"] for part in popularity) == finished.summary["data"]["items"]
+    report = (finished.path / "report.html").read_text()
+    assert "Who is served" in report
+    assert "the long tail" in report
+
+
 def test_the_study_is_an_ordinary_optuna_study(finished: nas.Run) -> None:
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{finished.path / 'study.db'}")
     assert len(study.trials) == 24

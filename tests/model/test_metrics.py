@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nas.data import Interactions
 from nas.model import ranking
 from nas.model.evaluation import evaluate, sample_users
-from nas.model.metrics import METRICS, coverage, evaluated_users, gini, novelty
+from nas.model.metrics import METRICS, evaluated_users
 from nas.model.ranking import DivergedError, Scorer, dot_scorer, top_items
 
 ORACLES = {
@@ -151,34 +151,6 @@ def test_a_value_belongs_to_its_user(make_interactions: Callable[..., Interactio
     assert found.values["recall@1"].tolist() == [0, 1, 1]
     assert found.values["mrr@2"].tolist() == [0.5, 1, 1]
     assert found.values["ndcg@2"] == pytest.approx([1 / np.log2(3), 1, 1])
-
-
-def test_coverage_counts_items_not_empty_places(pyg: ModuleType) -> None:
-    ranked = np.array([[0, 1], [1, -1]], dtype=np.int32)
-    popularity = np.ones(4, np.int64)
-    assert coverage(ranked, popularity) == 0.5
-    assert coverage(ranked[:, :1], popularity) == 0.5
-    assert coverage(ranked[1:], popularity) == 0.25
-    metric = pyg.metrics.LinkPredCoverage(k=1, num_dst_nodes=4)
-    metric.update(torch.from_numpy(ranked[:, :1]).long(), torch.tensor([[0, 1], [0, 1]]))
-    assert coverage(ranked[:, :1], popularity) == pytest.approx(float(metric.compute()))
-
-
-def test_gini_is_half_the_mean_difference_over_the_mean() -> None:
-    rng = np.random.default_rng(0)
-    ranked = rng.integers(-1, 9, (7, 5)).astype(np.int32)
-    shown = np.array([(ranked == item).sum() for item in range(9)], dtype=float)
-    expected = np.abs(shown[:, None] - shown[None]).mean() / (2 * shown.mean())
-    assert gini(ranked, np.ones(9, np.int64)) == pytest.approx(expected)
-    assert gini(np.arange(9, dtype=np.int32)[None], np.ones(9, np.int64)) == pytest.approx(0)
-    assert gini(np.zeros((5, 1), np.int32), np.ones(1000, np.int64)) == pytest.approx(0.999)
-    assert gini(np.full((2, 3), -1, np.int32), np.ones(4, np.int64)) == 0
-
-
-def test_novelty_is_bits_of_surprise() -> None:
-    popularity = np.array([4, 2, 1, 1, 0])
-    assert novelty(np.array([[0, 1], [2, -1]], np.int32), popularity) == pytest.approx((1 + 2 + 3) / 3)
-    assert novelty(np.array([[4]], np.int32), popularity) == 3
 
 
 def test_judged_users_are_those_with_a_history_and_something_held_out(

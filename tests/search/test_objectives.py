@@ -33,4 +33,4 @@ def test_list_lengths_are_those_of_the_qualities() -> None:
 def test_every_objective_has_a_value() -> None:
     computed = costs(SearchSpace.load("presets/gat").decode({}), 10, 10, 20)
     assert set(computed) == set(COSTS) - {"refresh_seconds"}
-    assert set(QUALITIES) == {*METRICS, "coverage", "gini", "novelty"}
+    assert set(QUALITIES) == {*METRICS, "coverage", "gini", "novelty", "diversity"}

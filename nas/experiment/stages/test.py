@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from nas.baselines import BASELINES, TRAINED
+from nas.data import Interactions
 from nas.experiment.context import Context
 from nas.experiment.progress import Steps, stage
 from nas.experiment.stages.fusion import full_scorer
@@ -11,6 +12,7 @@ from nas.experiment.stages.recipe import lightgcn, tuned_lightgcn
 from nas.experiment.stages.retrain import refitted_states
 from nas.experiment.statistics import paired_bootstrap
 from nas.model.evaluation import Evaluation, evaluate, scorer_of
+from nas.model.groups import by_activity, by_popularity
 from nas.model.metrics import METRICS
 from nas.model.ranking import Scorer
 from nas.space.architecture import Architecture
@@ -22,7 +24,10 @@ _LIGHTGCN = "lightgcn"
 
 
 def judge(context: Context, winner: Row, recipe_result: Row, baselines: list[Row]) -> Row:
-    """Return {winner, baselines, users, seconds}: test metrics, and the winner's lead with 95 % intervals.
+    """Return {winner, groups, baselines, users, seconds}: test metrics, and the winner's lead with 95 % intervals.
+
+    `groups`, the winner's and each baseline's, says who is served: `activity` is the first objective by the users'
+    activity, `popularity` what is found by the popularity of the items.
 
     Every model is fitted on train + validation with the settings and epochs chosen before. A difference is winner
     minus baseline, its interval a paired bootstrap over users.
@@ -55,11 +60,18 @@ def _judge(context: Context, rows: list[Row], winner: Row | None) -> Row:
     best = max(range(len(run)), key=lambda n: run[n]["validation"][metric])
     ours = found[0] if winner else found[best]
     judged = [
-        {**row, "test": one.means, "difference": _differences(context, ours, one)}
+        {
+            **row,
+            "test": one.means,
+            "difference": _differences(context, ours, one),
+            "groups": _groups(context, one, held_out),
+        }
         for row, one in zip(run, theirs, strict=True)
     ]
     skipped = [{"test": {}, "difference": {}, "seconds": 0.0, **row} for row in rows if "skipped" in row]
-    head: Row = {"winner": ours.means} if winner else {"best": run[best]["name"], "metric": metric}
+    head: Row = {"best": run[best]["name"], "metric": metric}
+    if winner:
+        head = {"winner": ours.means, "groups": _groups(context, ours, held_out)}
     return {"users": len(ours.users), **head, "baselines": judged + skipped}
 
 
@@ -90,6 +102,15 @@ def _baseline(context: Context, row: Row) -> Scorer:
     seed = context.experiment.search.seed
     weights = context.trainings.refit(architecture, recipe, settings["epochs"], seed)
     return scorer_of(architecture, weights, context.refitting.graph)
+
+
+def _groups(context: Context, found: Evaluation, held_out: Interactions) -> dict[str, Any]:
+    metric, history = context.experiment.metric, context.train_and_valid
+    length = int(metric.partition("@")[2])
+    return {
+        "activity": by_activity(found.values[metric], found.users, history),
+        "popularity": by_popularity(found.ranked[:, :length], found.users, held_out, history),
+    }
 
 
 def _differences(context: Context, ours: Evaluation, theirs: Evaluation) -> dict[str, list[float]]:

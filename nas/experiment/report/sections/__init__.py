@@ -7,6 +7,7 @@ from nas.experiment.report.markup import Html
 from nas.experiment.report.sections import (
     baselines,
     fidelity,
+    groups,
     hypervolume,
     importance,
     opening,
@@ -20,6 +21,7 @@ from nas.experiment.report.sections import (
 SECTIONS: tuple[Callable[[Evidence], Html], ...] = (
     opening.section,
     baselines.section,
+    groups.section,
     pareto.section,
     winner.section,
     importance.section,
