@@ -185,6 +185,12 @@ def _print_summary(run: nas.Run) -> None:
     )
     own = {"name": "[bold]winner", "test": winner["test"], "difference": {}}
     print_models([own, *summary["baselines"]], run.experiment.metric, "winner's lead")
+    repeats = winner.get("repeats", {"number": 1})
+    if repeats["number"] > 1:
+        mean, deviation = (repeats[key][run.experiment.metric] for key in ("mean", "deviation"))
+        print(
+            f"{repeats['number']} seeds: {run.experiment.metric} {mean:.4f}, standard deviation {deviation:.4f}"
+        )
     print(f"report    {run.path / 'report.html'}")
     print(f"artefact  {run.path / 'recommender'}")
     user = shlex.quote(json.loads((run.path / "recommender" / "users.json").read_text(encoding="utf-8"))[0])

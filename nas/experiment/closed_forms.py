@@ -1,13 +1,8 @@
 """The closed-form branches of a run, fitted once each and kept."""
 
 from collections import OrderedDict
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nas.model.evaluation import sample_users
 from nas.model.fusion import Held
 from nas.model.history import HistoryModel
 from nas.model.item_weights import fit_items
@@ -34,12 +29,6 @@ class ClosedForms:
         self._models: OrderedDict[tuple[ClosedForm, Part], HistoryModel] = OrderedDict()
         self._held: OrderedDict[ClosedForm, Held] = OrderedDict()
 
-    @cached_property
-    def users(self) -> NDArray[np.int64]:
-        """The validation users that candidates are judged on: all, or a sample drawn once."""
-        settings = self._context.experiment.search
-        return sample_users(self._context.valid, self._context.train, settings.users, settings.seed)
-
     def model(self, branch: ClosedForm, part: Part = "train") -> HistoryModel:
         """Return a fitted branch."""
         key = (branch, part)
@@ -50,9 +39,11 @@ class ClosedForms:
         return self._models[key]
 
     def held(self, branch: ClosedForm) -> Held:
-        """Return the standardised scores of `users`, by the branch fitted on the training part."""
+        """Return the standardised scores of the users that candidates are judged on, by the branch fitted on the training part."""
         if branch not in self._held:
-            self._held[branch] = Held(self.model(branch), self.users, self._context.train.n_users)
+            self._held[branch] = Held(
+                self.model(branch), self._context.judged_users, self._context.train.n_users
+            )
             while len(self._held) > _KEPT:
                 self._held.popitem(last=False)
         return self._held[branch]

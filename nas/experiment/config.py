@@ -59,7 +59,7 @@ class SearchConfig(BaseModel):
     storage: str | None = None
     """URL of the study's database; None is `study.db` in the run folder."""
     users: int = Field(default=4000, ge=1)
-    """Validation users that candidates of the search are judged on, at most."""
+    """Validation users that trainings, candidates and baselines are judged on, at most."""
 
     @field_validator("sampler")
     @classmethod
@@ -93,6 +93,8 @@ class RetrainConfig(BaseModel):
     """Candidates that are tuned."""
     seeds: int = Field(default=1, ge=1)
     """Trainings of each candidate; their mean decides."""
+    repeats: int = Field(default=3, ge=1)
+    """Trainings of the winner that are tested, each with a seed of its own; the first is exported."""
     epochs: int = Field(default=300, ge=1)
     """At most; the best epoch on validation data counts."""
     every: int = Field(default=2, ge=1)

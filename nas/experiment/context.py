@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nas.data import Interactions, Split, load, split
 from nas.errors import UserError
@@ -20,6 +22,7 @@ from nas.experiment.folder import RunFolder
 from nas.experiment.sizing import sized
 from nas.experiment.storage import open_storage
 from nas.experiment.trainings import Trainings
+from nas.model.evaluation import sample_users
 from nas.model.metrics import evaluated_users
 from nas.model.training import TrainingData
 
@@ -145,6 +148,12 @@ class Context:
     def refitting(self) -> TrainingData:
         """Training and validation parts on the device."""
         return TrainingData.of(self.train_and_valid, self.device)
+
+    @cached_property
+    def judged_users(self) -> NDArray[np.int64]:
+        """The validation users that everything is judged on until it is chosen: all, or a sample drawn once."""
+        settings = self.experiment.search
+        return sample_users(self.valid, self.train, settings.users, settings.seed)
 
     @cached_property
     def closed_forms(self) -> ClosedForms:

@@ -46,6 +46,7 @@ def _settings(scale: float) -> dict[str, dict[str, Any]]:
             "top": less(5, 1, 0.7),
             "recipes": less(8, 2, 0.7),
             "tuned": less(2, 0, 0.8),
+            "repeats": less(3, 1, 0.5),
             "epochs": less(300, 80, 0.7),
             "every": round(2 * scale**0.4),
             "looks": less(10, 3, 0.5),

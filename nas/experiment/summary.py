@@ -65,6 +65,7 @@ def summarise(
             "epochs": winner["epochs"],
             "validation": winner["validation"],
             "test": test["winner"],
+            "repeats": test["repeats"],
             "groups": test["groups"],
             "parameters": cost["parameters"],
             "refresh_macs": cost["refresh_macs"],

@@ -52,6 +52,7 @@ class Trainings:
                 metric=context.experiment.metric,
                 ks=context.experiment.ks,
                 seed=seed,
+                users=context.judged_users,
                 report=report,
             )
 

@@ -72,6 +72,17 @@ def test_who_is_served_is_said_of_every_model(finished: nas.Run) -> None:
     assert "the long tail" in report
 
 
+def test_chance_in_the_winner_is_measured(finished: nas.Run) -> None:
+    winner = finished.summary["winner"]
+    assert winner["architecture"]["graph"], "or nothing here would depend on chance"
+    found = winner["repeats"]
+    assert found["number"] == 3
+    assert 0 < found["deviation"]["ndcg@20"] < 0.1
+    assert found["mean"]["ndcg@20"] != winner["test"]["ndcg@20"]
+    assert abs(found["mean"]["ndcg@20"] - winner["test"]["ndcg@20"]) < 3 * found["deviation"]["ndcg@20"]
+    assert "Over three seeds of the training" in (finished.path / "report.html").read_text()
+
+
 def test_the_study_is_an_ordinary_optuna_study(finished: nas.Run) -> None:
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{finished.path / 'study.db'}")
     assert len(study.trials) == 24

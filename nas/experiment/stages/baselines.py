@@ -29,7 +29,7 @@ def _tune_settings(context: Context, name: str) -> dict[str, Any]:
     if reason:
         return {"name": name, "skipped": reason}
     started = time.perf_counter()
-    users = context.closed_forms.users
+    users = context.judged_users
     best: dict[str, Any] = {}
     for settings in baseline.grid:
         scorer = baseline.fit(context.train, settings)

@@ -43,7 +43,7 @@ def weigh(
     The weight of the first branch is 1. Each other climbs from where it is while its neighbour on the scale is better,
     in turns until none moves; and 0 is tried, so that a branch that does not help is dropped.
     """
-    metric, users = context.experiment.metric, context.closed_forms.users
+    metric, users = context.experiment.metric, context.judged_users
     known: dict[tuple[float, ...], dict[str, Any]] = {}
     names = list(architecture.branches)
 

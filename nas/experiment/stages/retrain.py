@@ -107,27 +107,29 @@ def _weighed(
     means = [first]
     for one in states[1:]:
         scorer = validation_scorer(context, weighed, one)
-        users = context.closed_forms.users
+        users = context.judged_users
         means.append(evaluate(scorer, context.train, context.valid, context.experiment.ks, users).means)
     return weighed, means
 
 
-def refitted_states(context: Context, result: dict[str, Any]) -> States | None:
-    """Return the final states that are tested and exported: fitted on train + validation for the chosen epochs.
+def refitted_states(context: Context, result: dict[str, Any], repeat: int = 0) -> States | None:
+    """Return the final states that are tested: fitted on train + validation for the chosen epochs.
 
-    None where the architecture has no graph branch.
+    Those of `repeat` 0 are exported, others differ in their seed. None where the architecture has no graph branch.
     """
     architecture = Architecture.model_validate(result["architecture"])
     if architecture.graph is None:
         return None
     users, items, _ = final_states(
-        architecture, _refitted(context, architecture, result), context.refitting.graph
+        architecture, _refitted(context, architecture, result, repeat), context.refitting.graph
     )
     return users, items
 
 
-def _refitted(context: Context, architecture: Architecture, result: dict[str, Any]) -> Weights:
+def _refitted(context: Context, architecture: Architecture, result: dict[str, Any], repeat: int) -> Weights:
     recipe = Recipe.model_validate(result["recipe"])
+    if repeat:
+        return context.trainings.refit(architecture, recipe, result["epochs"], result["seeds"][0] + repeat)
     name = f"retrained/{result['name']}/refitted.safetensors"
     path = context.folder.path / name
     if not path.exists():

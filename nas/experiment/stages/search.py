@@ -62,7 +62,7 @@ def known_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
 def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -> Evaluator:
     """Return the evaluation of an architecture with shared weights on validation data, without training."""
     experiment, data = context.experiment, context.training
-    users = context.closed_forms.users
+    users = context.judged_users
     sizes = (data.graph.n_users, data.graph.n_items, len(context.train))
 
     widest = max(int(size) for size in space.genes()["hidden_size"])

@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from nas.baselines import BASELINES, TRAINED
 from nas.data import Interactions
 from nas.experiment.context import Context
@@ -24,9 +26,10 @@ _LIGHTGCN = "lightgcn"
 
 
 def judge(context: Context, winner: Row, recipe_result: Row, baselines: list[Row]) -> Row:
-    """Return {winner, groups, baselines, users, seconds}: test metrics, and the winner's lead with 95 % intervals.
+    """Return {winner, repeats, groups, baselines, users, seconds}: test metrics, and the winner's lead with 95 % intervals.
 
-    `groups`, the winner's and each baseline's, says who is served: `activity` is the first objective by the users'
+    `repeats` says how much chance is in the winner: {number, mean, deviation} of each metric over trainings with
+    different seeds; all else is of the first, which is exported. `groups`, the winner's and each baseline's, says who is served: `activity` is the first objective by the users'
     activity, `popularity` what is found by the popularity of the items.
 
     Every model is fitted on train + validation with the settings and epochs chosen before. A difference is winner
@@ -47,15 +50,16 @@ def judge_baselines(context: Context, recipe_result: Row, baselines: list[Row]) 
 
 def _judge(context: Context, rows: list[Row], winner: Row | None) -> Row:
     run = [row for row in rows if "skipped" not in row]
-    with stage("test", len(run) + (2 if winner else 1)) as steps:
+    repeats = _repeats(context, winner) if winner else 0
+    with stage("test", repeats + len(run) + 1) as steps:
         # Everything is fitted before the test data is read.
-        scorers = [_winner(context, winner, steps)] if winner else []
+        scorers = [_winner(context, winner, repeat, steps) for repeat in range(repeats)] if winner else []
         for row in run:
             scorers.append(_baseline(context, row))
             steps.advance(f"{row['name']} refitted")
         held_out, history, ks = context.read_test(), context.train_and_valid, context.experiment.ks
         found = [evaluate(scorer, history, held_out, ks) for scorer in scorers]
-    theirs = found[1:] if winner else found
+    theirs = found[repeats:]
     metric = context.experiment.metric
     best = max(range(len(run)), key=lambda n: run[n]["validation"][metric])
     ours = found[0] if winner else found[best]
@@ -71,15 +75,35 @@ def _judge(context: Context, rows: list[Row], winner: Row | None) -> Row:
     skipped = [{"test": {}, "difference": {}, "seconds": 0.0, **row} for row in rows if "skipped" in row]
     head: Row = {"best": run[best]["name"], "metric": metric}
     if winner:
-        head = {"winner": ours.means, "groups": _groups(context, ours, held_out)}
+        head = {
+            "winner": ours.means,
+            "groups": _groups(context, ours, held_out),
+            "repeats": _spread(found[:repeats]),
+        }
     return {"users": len(ours.users), **head, "baselines": judged + skipped}
 
 
-def _winner(context: Context, winner: Row, steps: Steps) -> Scorer:
+def _repeats(context: Context, winner: Row) -> int:
+    """Return how often the winner is trained: once where it has no branch that chance has a part in."""
+    return (
+        context.experiment.retrain.repeats if Architecture.model_validate(winner["architecture"]).graph else 1
+    )
+
+
+def _winner(context: Context, winner: Row, repeat: int, steps: Steps) -> Scorer:
     architecture = Architecture.model_validate(winner["architecture"])
-    scorer = full_scorer(context, architecture, refitted_states(context, winner))
+    scorer = full_scorer(context, architecture, refitted_states(context, winner, repeat))
     steps.advance("winner refitted")
     return scorer
+
+
+def _spread(found: list[Evaluation]) -> dict[str, Any]:
+    means = [one.means for one in found]
+    return {
+        "number": len(found),
+        "mean": {key: float(np.mean([one[key] for one in means])) for key in means[0]},
+        "deviation": {key: float(np.std([one[key] for one in means])) for key in means[0]},
+    }
 
 
 def _lightgcn_row(result: Row) -> Row:

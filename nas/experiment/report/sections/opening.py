@@ -1,5 +1,7 @@
 """What was done, on which data, and how it came out: the first screen."""
 
+from typing import Any
+
 from nas.experiment.report.architecture_words import in_words
 from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.markup import Html, element, paragraph
@@ -38,6 +40,7 @@ def section(evidence: Evidence) -> Html:
                     _figure("Recall@20 on test", decimal(test["recall@20"], 3)),
                     class_="figures",
                 ),
+                *_repeats(winner),
                 class_="card",
             ),
             element(
@@ -81,6 +84,15 @@ def fidelity(evidence: Evidence) -> Html:
         f"The best of the supernet's five favourites is {decimal(100 * found['top5_regret'], 1)} % below the best of all.",
         class_="small",
     )
+
+
+def _repeats(winner: dict[str, Any]) -> list[Html]:
+    found = winner.get("repeats", {"number": 1})
+    if found["number"] < 2:
+        return []
+    spread = f"{decimal(found['mean']['ndcg@20'])} \u00b1 {decimal(found['deviation']['ndcg@20'])}"
+    words = f"Over {counted(found['number'], 'seed')} of the training: NDCG@20 {spread} (standard deviation)."
+    return [paragraph(words, class_="small")]
 
 
 def _parts(evidence: Evidence) -> str:
