@@ -36,7 +36,9 @@ class RunFolder:
                 f"{self.path}: not a run folder (no {_EXPERIMENT}); expected one that `nas search` made"
             )
         path = self.path / _EXPERIMENT
-        return Experiment.parse(read_yaml(path), str(path), self.path)
+        held = Experiment.parse(read_yaml(path), str(path), self.path)
+        # Set as a whole: a setting that is younger than the run must not follow the size of the data.
+        return Experiment.parse(held.resolved(), str(path), self.path)
 
     def claim(self, experiment: Experiment) -> None:
         """Make the folder this experiment's; UserError, and nothing written, if it is already something else's."""
