@@ -11,15 +11,12 @@ from nas.space.closed_form import SpectralBranch
 
 _RANKS = (32, 64, 128, 256)
 _LOW_PASS = (0.1, 0.3, 1.0)
-# Beyond this many items the linear filter keeps what is largest for each item: whole, it does not fit into memory.
-_WHOLE, _KEPT = 15_000, 500
 _SEED = 0
 
 
 def fit(interactions: Interactions, settings: Settings) -> Scorer:
     """Filter the training graph."""
-    kept = 0 if interactions.n_items <= _WHOLE else _KEPT
-    branch = SpectralBranch(rank=int(settings["rank"]), low_pass=settings["low_pass"], neighbours=kept)
+    branch = SpectralBranch(rank=int(settings["rank"]), low_pass=settings["low_pass"])
     return fit_spectral(branch, interactions, Graph.from_interactions(interactions), _SEED)
 
 

@@ -18,6 +18,7 @@ from nas.model.lists import LISTS, catalogue_of
 from nas.model.metrics import Floats, evaluated_users, per_user
 from nas.model.network import propagate
 from nas.model.ranking import Scorer, dot_scorer, top_items
+from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights, count, parameters_of
 from nas.randomness import stream
 from nas.space.architecture import Architecture, GraphBranch
@@ -145,13 +146,15 @@ def _graph_costs(branch: GraphBranch, n_users: int, n_items: int, n_interactions
 
 def _history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
     rank = 0 if model.left is None else model.left.shape[1]
-    macs = n_interactions * (model.entries // n_items + rank) + n_users * n_items * rank
-    numbers = model.entries + 2 * n_items * rank
-    dense = isinstance(model.weights, torch.Tensor)
-    stored = n_items**2 if dense else 2 * model.entries + 2 * (n_items + 1)
+    if isinstance(model.weights, ViaUsers):
+        macs, stored = model.weights.macs, model.entries
+    else:
+        dense = isinstance(model.weights, torch.Tensor)
+        macs = n_interactions * (model.entries // n_items)
+        stored = n_items**2 if dense else 2 * model.entries + 2 * (n_items + 1)
     weighted = n_interactions if model.counted else 0
     return {
-        "parameters": numbers,
-        "refresh_macs": macs,
+        "parameters": model.entries + 2 * n_items * rank,
+        "refresh_macs": macs + n_interactions * rank + n_users * n_items * rank,
         "artefact_bytes": 4 * (stored + 2 * n_items * rank + weighted),
     }

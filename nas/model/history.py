@@ -13,6 +13,7 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from nas.data.interactions import Interactions
+from nas.model.via_users import ViaUsers
 
 # Above this share of entries a sparse matrix is larger than a dense one, and slower to multiply with.
 _DENSE = 0.3
@@ -26,20 +27,22 @@ class HistoryModel:
 
     Attributes:
         histories: (U, I) float32, what each user had, and how much each item of it counts.
-        weights: W (I, I) float32, dense or sparse.
+        weights: W (I, I) float32, dense, sparse, or never formed.
         left: L (I, r) float32, or None where there is no low-rank part.
         right: R (r, I) float32, likewise.
     """
 
     histories: csr_array
-    weights: Tensor | csr_array
+    weights: Tensor | csr_array | ViaUsers
     left: Tensor | None = None
     right: Tensor | None = None
 
     def __call__(self, users: Tensor) -> Tensor:
         """(B,) int64 -> (B, I) float32 on the CPU, fresh memory."""
         history = self.histories[users.cpu().numpy()]
-        if isinstance(self.weights, Tensor):
+        if isinstance(self.weights, ViaUsers):
+            scores = self.weights.scores(history)
+        elif isinstance(self.weights, Tensor):
             # A sparse matrix times a dense one: an entry of the history costs one row of the weights.
             scores = torch.from_numpy(np.ascontiguousarray(history @ self.weights.numpy()))
         else:
@@ -50,7 +53,9 @@ class HistoryModel:
 
     @cached_property
     def entries(self) -> int:
-        """Numbers other than 0 in W."""
+        """Numbers other than 0 in W, or of what it is made of."""
+        if isinstance(self.weights, ViaUsers):
+            return len(self.weights.item_shares) + len(self.weights.user_shares)
         return int((self.weights != 0).sum()) if isinstance(self.weights, Tensor) else int(self.weights.nnz)
 
     @cached_property

@@ -12,6 +12,7 @@ from torch import Tensor
 from nas.data.interactions import Interactions
 from nas.graph import Graph
 from nas.model.history import HistoryModel, compact, histories_of, largest_products
+from nas.model.via_users import ViaUsers
 from nas.randomness import stream
 from nas.space.closed_form import SpectralBranch
 
@@ -21,14 +22,15 @@ FloatArray = NDArray[np.float32]
 # the largest, the first 32 to 3e-6. ARPACK itself takes minutes on a graph of Gowalla's size.
 _ITERATIONS = 12
 _EXTRA = 32
+# Beyond this many items the whole linear filter is not formed: an entry for every pair would take gigabytes.
+_WHOLE = 4_000
 
 
 def fit_spectral(branch: SpectralBranch, interactions: Interactions, graph: Graph, seed: int) -> HistoryModel:
     """Make the filters of a spectral branch; `graph` is made of the same interactions."""
     histories = histories_of(interactions)
     of_user, of_item = (np.asarray(histories.sum(axis), dtype=np.float32) for axis in (1, 0))
-    normalised = csr_array(diags_array(_root(of_user, -1)) @ histories @ diags_array(_root(of_item, -1)))
-    weights = compact(largest_products(csr_array(normalised.T), normalised, branch.neighbours))
+    weights = _linear_filter(branch.neighbours, histories, interactions, of_user, of_item)
     if branch.low_pass == 0:
         return HistoryModel(histories, weights)
     _, _, right = truncated_svd(graph, branch.rank, seed)
@@ -36,6 +38,19 @@ def fit_spectral(branch: SpectralBranch, interactions: Interactions, graph: Grap
     left = vectors * torch.from_numpy(_root(of_item, -1))[:, None]
     back = vectors * torch.from_numpy(branch.low_pass * _root(of_item, 1))[:, None]
     return HistoryModel(histories, weights, left, back.t().contiguous())
+
+
+def _linear_filter(
+    neighbours: int,
+    histories: csr_array,
+    interactions: Interactions,
+    of_user: FloatArray,
+    of_item: FloatArray,
+) -> Tensor | csr_array | ViaUsers:
+    if not neighbours and interactions.n_items > _WHOLE:
+        return ViaUsers(interactions, _root(of_item, -1), _root(of_user, -1) ** 2)
+    normalised = csr_array(diags_array(_root(of_user, -1)) @ histories @ diags_array(_root(of_item, -1)))
+    return compact(largest_products(csr_array(normalised.T), normalised, neighbours))
 
 
 def _root(degree: FloatArray, sign: int) -> FloatArray:

@@ -1,7 +1,7 @@
 """A recommender that runs by itself: this file, numpy, safetensors and the folder of an artefact.
 
 `python recommender.py --help` lists its commands. Each prints JSON lines; the exit code is 0, or 2 after one line on
-standard error if the input is wrong. The folder, format version 2:
+standard error if the input is wrong. The folder, format version 3:
 
     manifest.json        format version, architecture, recipe, metrics, data, fusion, sha256 and size of each other
                          file, dtype and shape of each array, and `sha256`, of the manifest itself
@@ -12,8 +12,9 @@ standard error if the input is wrong. The folder, format version 2:
     recommender.py, README.md
 
 A score is the sum over the branches of the fusion: the branch's weight, times its score, over the standard deviation of
-its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. Where
-"graph" is the only branch, its scores are taken as they are.
+its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. W is kept
+whole, as sparse rows, or as A X' B X A, with diagonal A and B, and X the histories of all users (1 where a user had an
+item). Where "graph" is the only branch, its scores are taken as they are.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -31,7 +33,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LAYOUT = {  # U users, I items, D columns, N interactions
     "user_embeddings": ("float32", ("U", "D")),
     "item_embeddings": ("float32", ("I", "D")),  # a user's row times an item's row is the score
@@ -40,11 +42,13 @@ LAYOUT = {  # U users, I items, D columns, N interactions
     "popularity": ("float32", ("I",)),  # interactions of each item; ranks for users without history
     "fold_in": ("float32", ("D", "D")),  # mean of a history's item embeddings -> user embedding
 }
-BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole; E entries, r rank
+BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of A and B; E entries, r rank
     "dense": ("float32", ("I", "I")),
     "indptr": ("int64", ("I+1",)),
     "items": ("int32", ("E",)),
     "weights": ("float32", ("E",)),
+    "item_shares": ("float32", ("I",)),  # A
+    "user_shares": ("float32", ("U",)),  # B
     "left": ("float32", ("I", "r")),  # L
     "right": ("float32", ("r", "I")),  # R
     "counts": ("float32", ("N",)),  # how much each item of `seen_items` counts; without it, 1
@@ -124,8 +128,10 @@ class HistoryBranch:
     """A branch that scores by the history alone."""
 
     def __init__(self, name: str, arrays: Arrays, items: int) -> None:
-        """Take the arrays of BRANCH_LAYOUT whose names begin with that of the branch."""
+        """Take the arrays of BRANCH_LAYOUT whose names begin with that of the branch, and the histories."""
         none = np.zeros(0, dtype=np.float32)
+        self._of_item, self._of_user = (arrays.get(f"{name}_{key}_shares", none) for key in ("item", "user"))
+        self._had = arrays["seen_indptr"], arrays["seen_items"]
         self.counts, self._dense = arrays.get(f"{name}_counts"), arrays.get(f"{name}_dense")
         sparse = [arrays.get(f"{name}_{key}", none) for key in ("indptr", "items", "weights")]
         self._indptr, self._items, self._weights = sparse
@@ -137,6 +143,8 @@ class HistoryBranch:
         scores = (counts @ self._left[history]) @ self._right.astype(np.float64)
         if self._dense is not None:
             return np.asarray(scores + counts @ self._dense[history].astype(np.float64))
+        if len(self._of_item):
+            return scores + self._via_users(history, counts)
         entries, sizes = self._entries(history)
         values = self._weights[entries] * np.repeat(counts, sizes)
         return np.asarray(scores + np.bincount(self._items[entries], values, minlength=len(scores)))
@@ -146,6 +154,8 @@ class HistoryBranch:
         parts = self._left[history] @ self._right[:, item].astype(np.float64)
         if self._dense is not None:
             return np.asarray(counts * (parts + self._dense[history, item]))
+        if len(self._of_item):
+            return np.asarray(counts * (parts + self._parts_via_users(history, item)))
         entries, sizes = self._entries(history)
         own = np.where(self._items[entries] == item, self._weights[entries], 0.0)
         return np.asarray(
@@ -153,12 +163,47 @@ class HistoryBranch:
             * (parts + np.bincount(np.repeat(np.arange(len(history)), sizes), own, minlength=len(history)))
         )
 
+    def _via_users(self, history: NDArray[np.int32], counts: Floats) -> Floats:
+        """Return h A X' B X A for the items of a history that count so much."""
+        begins, users = self._owners
+        places, sizes = _places(begins, history)
+        given = np.repeat(counts * self._of_item[history], sizes)
+        reached = np.bincount(users[places], given, len(self._of_user)) * self._of_user
+        active = np.flatnonzero(reached)
+        indptr, items = self._had
+        places, sizes = _places(indptr, active)
+        found = np.bincount(items[places], np.repeat(reached[active], sizes), len(self._of_item))
+        return np.asarray(found * self._of_item)
+
+    def _parts_via_users(self, history: NDArray[np.int32], item: int) -> Floats:
+        """Return the entries of A X' B X A in the rows of a history and the column of one item."""
+        begins, users = self._owners
+        owners = users[begins[item] : begins[item + 1]]
+        shared = np.zeros(len(self._of_user))
+        shared[owners] = self._of_user[owners]
+        places, sizes = _places(begins, history)
+        found = np.bincount(np.repeat(np.arange(len(history)), sizes), shared[users[places]], len(history))
+        return np.asarray(found * self._of_item[history] * float(self._of_item[item]))
+
+    @cached_property
+    def _owners(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The users of each item: (I + 1,) where they begin, and (N,) who they are."""
+        indptr, items = self._had
+        owners = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        counts = np.bincount(items, minlength=len(self._left))
+        return np.concatenate([[0], np.cumsum(counts)]), owners[np.argsort(items, kind="stable")]
+
     def _entries(self, history: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the places of all entries in the rows of a history, and how many each row has."""
-        begin = self._indptr[history].astype(np.int64)
-        sizes = self._indptr[history + 1] - begin
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return np.repeat(begin, sizes) + within, sizes
+        return _places(self._indptr, history)
+
+
+def _places(indptr: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of what lies between indptr[row] and indptr[row + 1] for all rows, and how many each has."""
+    begin = indptr[rows].astype(np.int64)
+    sizes = indptr[rows + 1] - begin
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.repeat(begin, sizes) + within, sizes
 
 
 class Recommender:
@@ -456,20 +501,17 @@ def _fusion(manifest: dict[str, Any]) -> dict[str, float]:
     return {name: float(weight) for name, weight in fusion.items()}
 
 
-def _check_branch(arrays: Arrays, name: str, items: int, interactions: int) -> None:
+def _check_branch(arrays: Arrays, name: str, users: int, items: int, interactions: int) -> None:
     held = {key: arrays[f"{name}_{key}"] for key in BRANCH_LAYOUT if f"{name}_{key}" in arrays}
-    whole, sparse, low = (
-        "dense" in held,
-        {"indptr", "items", "weights"} & held.keys(),
-        {"left", "right"} & held.keys(),
-    )
-    if whole == bool(sparse) or len(sparse) not in (0, 3) or len(low) not in (0, 2):
-        raise ArtefactError(
-            f"branch {name!r} must have weights, dense or sparse, and both or neither of left and right"
-        )
+    forms = [{"dense"}, {"indptr", "items", "weights"}, {"item_shares", "user_shares"}]
+    sparse, low = forms[1] & held.keys(), {"left", "right"} & held.keys()
+    if [form & held.keys() for form in forms if form & held.keys()] not in [[form] for form in forms]:
+        raise ArtefactError(f"branch {name!r} must have weights in one form: dense, sparse, or shares")
+    if len(low) == 1:
+        raise ArtefactError(f"branch {name!r} must have both or neither of left and right")
     rank = held["right"].shape[0] if "right" in held and held["right"].ndim == 2 else 0
     entries = held["items"].size if "items" in held else 0
-    sizes = {"I": items, "I+1": items + 1, "E": entries, "r": rank, "N": interactions}
+    sizes = {"U": users, "I": items, "I+1": items + 1, "E": entries, "r": rank, "N": interactions}
     for key, one in held.items():
         dtype, letters = BRANCH_LAYOUT[key]
         _check_array(f"{name}_{key}", one, dtype, tuple(sizes[letter] for letter in letters))
@@ -497,7 +539,7 @@ def _check_arrays(arrays: Arrays, users: int, items: int, branches: Iterable[str
     for name, (dtype, letters) in LAYOUT.items():
         _check_array(name, arrays[name], dtype, tuple(sizes[letter] for letter in letters))
     for branch in branches:
-        _check_branch(arrays, branch, items, sizes["N"])
+        _check_branch(arrays, branch, users, items, sizes["N"])
     if indptr[0] != 0 or indptr[-1] != len(seen) or (indptr[1:] < indptr[:-1]).any():
         raise ArtefactError(f"seen_indptr must rise from 0 to {len(seen)}")
     cells = np.repeat(np.arange(users) * items, np.diff(indptr)) + seen

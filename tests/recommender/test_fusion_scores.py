@@ -47,6 +47,54 @@ def matrix_of(branch: dict[str, NDArray[Any]]) -> Floats:
     return found + (branch["left"].astype(np.float64) @ branch["right"] if "left" in branch else 0)
 
 
+def shares(seed: int) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(seed)
+    return {
+        "item_shares": rng.random(ITEMS, dtype=np.float32),
+        "user_shares": rng.random(USERS, dtype=np.float32),
+        "left": rng.standard_normal((ITEMS, RANK), dtype=np.float32),
+        "right": rng.standard_normal((RANK, ITEMS), dtype=np.float32),
+    }
+
+
+def formed(contents: ArtefactContents, branch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The branch with A X' B X A as a dense matrix."""
+    had = np.zeros((USERS, ITEMS))
+    had[np.repeat(np.arange(USERS), np.diff(contents.seen_indptr)), contents.seen_items] = 1
+    a, b = branch["item_shares"].astype(np.float64), branch["user_shares"].astype(np.float64)
+    return {
+        "left": branch["left"],
+        "right": branch["right"],
+        "dense": a[:, None] * (had.T @ (b[:, None] * had)) * a,
+    }
+
+
+@pytest.mark.parametrize("graph", [0.0, 1.5])
+def test_weights_that_are_never_formed_score_as_if_they_were(
+    graph: float, make: Make, tmp_path: Path
+) -> None:
+    contents = fused(make, graph=graph, sparse=True)
+    never = replace(contents, branches={**contents.branches, "spectral": shares(5)})
+    whole = replace(contents, branches={**contents.branches, "spectral": formed(contents, shares(5))})
+    dense = {**whole.branches["spectral"]}
+    dense["dense"] = dense["dense"].astype(np.float32)
+    whole = replace(whole, branches={**whole.branches, "spectral": dense})
+    one, two = loaded(never, tmp_path / "never"), loaded(whole, tmp_path / "whole")
+
+    def alike(a: Any, b: Any) -> None:
+        assert {x.item: x.score for x in a} == pytest.approx({x.item: x.score for x in b}, rel=1e-4, abs=1e-5)
+
+    for user in range(1, USERS):
+        alike(*(model.recommend(f"u{user}", ITEMS, exclude_seen=False) for model in (one, two)))
+        for item in ("i3", "i11"):
+            first, second = one.explain(f"u{user}", item), two.explain(f"u{user}", item)
+            assert first.score == pytest.approx(second.score, rel=1e-4, abs=1e-5)
+            assert {c.item: c.contribution for c in first.contributions} == pytest.approx(
+                {c.item: c.contribution for c in second.contributions}, rel=1e-4, abs=1e-5
+            )
+    alike(one.fold_in(["i2", "i7"], ITEMS), two.fold_in(["i2", "i7"], ITEMS))
+
+
 def fused(make: Make, *, graph: float, sparse: bool) -> ArtefactContents:
     contents = make(users=USERS, items=ITEMS)
     spectral = parts(1, sparse=sparse, low_rank=True)
@@ -124,11 +172,17 @@ def test_a_history_without_any_weight_scores_nothing(make: Make, tmp_path: Path)
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "no weights": ({"indptr": None, "items": None, "weights": None}, "must have weights"),
     "half of them": ({"items": None}, "must have weights"),
+    "two forms": ({"item_shares": np.ones(ITEMS, np.float32)}, "in one form"),
     "left alone": ({"right": None}, "both or neither"),
     "shape": ({"left": np.zeros((ITEMS, RANK + 1), np.float32)}, r"spectral_left must be float32 \(20, 3\)"),
     "type": ({"weights": np.zeros(5)}, "spectral_weights must be float32"),
     "beyond": ({"items": "beyond"}, r"spectral_items must lie in 0..19"),
     "falling": ({"indptr": "falling"}, "spectral_indptr must rise"),
+    "shares of another size": (
+        {"indptr": None, "items": None, "weights": None, "item_shares": np.ones(ITEMS, np.float32)}
+        | {"user_shares": np.ones(USERS + 1, np.float32)},
+        r"spectral_user_shares must be float32 \(12,\)",
+    ),
     "not a number": ({"right": np.full((RANK, ITEMS), np.nan, np.float32)}, "spectral_right holds values"),
 }
 

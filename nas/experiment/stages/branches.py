@@ -102,7 +102,7 @@ def _that_matter(context: Context, name: str, genes: Genes) -> Genes:
     for gene, held in (("proximity", context.train.timestamp), ("rating", context.train.rating)):
         if held is None and gene in kept:
             kept[gene] = (0.0,) if 0.0 in genes[gene] else genes[gene][:1]
-    if context.interactions.n_items > _LARGE_CATALOGUE:
+    if name == "item" and context.interactions.n_items > _LARGE_CATALOGUE:
         # Whole, the weights would take hundreds of megabytes and more of an artefact.
         kept["neighbours"] = tuple(count for count in genes["neighbours"] if count) or genes["neighbours"]
     if name == "item" and dense_obstacle(context.interactions):

@@ -11,6 +11,7 @@ from nas.experiment.context import Context
 from nas.experiment.stages.retrain import refitted_states
 from nas.model.history import HistoryModel
 from nas.model.spectral import singular_vectors
+from nas.model.via_users import ViaUsers
 from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
 from nas.space.architecture import Architecture
 
@@ -59,16 +60,17 @@ def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], fo
 
 def _arrays(model: HistoryModel) -> dict[str, NDArray[Any]]:
     """Return a fitted closed-form branch as the arrays of an artefact."""
-    weights = model.weights
-    found: dict[str, NDArray[Any]] = (
-        {"dense": weights.numpy()}
-        if isinstance(weights, Tensor)
-        else {
+    weights, found = model.weights, dict[str, NDArray[Any]]()
+    if isinstance(weights, ViaUsers):
+        found |= {"item_shares": weights.item_shares, "user_shares": weights.user_shares}
+    elif isinstance(weights, Tensor):
+        found["dense"] = weights.numpy()
+    else:
+        found |= {
             "indptr": weights.indptr.astype(np.int64),
             "items": weights.indices.astype(np.int32),
             "weights": weights.data.astype(np.float32),
         }
-    )
     if model.left is not None and model.right is not None:
         found |= {"left": model.left.numpy(), "right": model.right.numpy()}
     if model.counted:
