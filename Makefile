@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: search test test-slow check bench quality clean
+.PHONY: search test test-slow check bench quality fidelity clean
 
 search: $(READY)
 	$(BIN)/nas search
@@ -30,6 +30,11 @@ bench: $(READY)
 quality: $(READY)
 	for name in ml-100k ml-latest-small ml-1m gowalla; do $(BIN)/nas search $$name || exit 1; done
 	$(BIN)/python experiments/benchmarks/quality.py results/ml-100k results/ml-latest-small results/ml-1m results/gowalla
+
+# How far the supernet of a finished `make search` ranks as training does: a quarter of an hour.
+fidelity: $(READY)
+	$(BIN)/nas fidelity results/ml-100k --n 50 --seeds 2
+	$(BIN)/python experiments/benchmarks/fidelity.py results/ml-100k
 
 clean:
 	rm -rf $(VENV)
