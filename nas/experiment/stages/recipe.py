@@ -2,7 +2,7 @@
 
 The recipe cannot be chosen on the supernet, which is itself trained by one. So LightGCN is tuned first: it trains in
 seconds, its best recipe serves its relatives, and its best training is the LightGCN baseline. Its score (dot product or
-cosine) is tuned along, for the one needs another temperature than the other. The best retrained candidates are then
+cosine) and its layers (two or three) are tuned along, for each score needs a temperature of its own. The best retrained candidates are then
 tuned each for itself, starting from there, with fewer trainings than LightGCN had.
 """
 
@@ -23,20 +23,24 @@ from nas.space.search_space import SearchSpace
 # Random recipes before TPE chooses, and trainings before one may be stopped early, at most; of few trials, a third.
 _RANDOM_FIRST = 8
 _PATIENT_EPOCHS = 10
+_LAYERS = (2, 3)
 _ARCHITECTURE = "architecture"
 
 
-def lightgcn(score: Value = "dot") -> Architecture:
-    """Return the LightGCN preset, by dot product as published or by cosine."""
-    preset = SearchSpace.load("presets/lightgcn").decode({})
-    return Architecture(graph=preset.learned.model_copy(update={"score": score}))
+def lightgcn(score: Value = "dot", layers: Value = 3) -> Architecture:
+    """Return the LightGCN preset, by dot product and of three layers as published, or otherwise."""
+    preset = SearchSpace.load("presets/lightgcn").decode({}).learned
+    change = {"score": score, "layers": preset.layers[:1] * int(layers)}
+    return Architecture(graph=preset.model_copy(update=change))
 
 
 def choose_recipe(context: Context) -> dict[str, Any]:
     """Return {architecture, recipe, epochs, validation, trials, seconds}: the best recipe, and LightGCN's result with it."""
     space, trials = context.experiment.search_space, context.experiment.recipe.trials
-    assert space.branches.graph is not None
-    known = tuple(lightgcn(score) for score in space.branches.graph.score.choices)
+    graph = space.branches.graph
+    assert graph is not None
+    layers = [count for count in graph.layers.choices if count in _LAYERS] or _LAYERS[-1:]
+    known = tuple(lightgcn(score, count) for count in reversed(layers) for score in graph.score.choices)
     first = space.recipe_defaults()
     return context.done("recipe.json", lambda: tune(context, "recipe", known, space, first, trials))
 
@@ -126,5 +130,5 @@ def recipe_of(result: dict[str, Any]) -> Recipe:
 
 
 def tuned_lightgcn(result: dict[str, Any]) -> Architecture:
-    """Read LightGCN, with the score that was chosen, out of what `choose_recipe` returned."""
+    """Read LightGCN, with the score and layers that were chosen, out of what `choose_recipe` returned."""
     return Architecture.model_validate(result["architecture"])

@@ -107,10 +107,15 @@ def _spread(found: list[Evaluation]) -> dict[str, Any]:
 
 
 def _lightgcn_row(result: Row) -> Row:
-    score = tuned_lightgcn(result).learned.score
+    chosen = tuned_lightgcn(result).learned
     return {
         "name": _LIGHTGCN,
-        "settings": {"score": score, **result["recipe"], "epochs": result["epochs"]},
+        "settings": {
+            "layers": len(chosen.layers),
+            "score": chosen.score,
+            **result["recipe"],
+            "epochs": result["epochs"],
+        },
         "validation": result["validation"],
         "tried": result["trials"],
         "seconds": result["seconds"],
@@ -121,7 +126,10 @@ def _baseline(context: Context, row: Row) -> Scorer:
     name, settings = row["name"], row["settings"]
     if name in BASELINES:
         return BASELINES[name].fit(context.train_and_valid, settings)
-    architecture = lightgcn(settings["score"]) if name == _LIGHTGCN else TRAINED[name].architecture()
+    if name == _LIGHTGCN:
+        architecture = lightgcn(settings["score"], settings["layers"])
+    else:
+        architecture = TRAINED[name].architecture()
     recipe = Recipe.model_validate({k: v for k, v in settings.items() if k in Recipe.model_fields})
     seed = context.experiment.search.seed
     weights = context.trainings.refit(architecture, recipe, settings["epochs"], seed)
