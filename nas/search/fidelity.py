@@ -21,7 +21,7 @@ FEWEST = 5
 
 Floats = NDArray[np.float64]
 
-_RESAMPLES = 2000
+_RESAMPLES = 1000
 _CONFIDENCE = 0.95
 _TOPS = (1, 5, 10)
 
@@ -74,10 +74,10 @@ def rank_fidelity(
         trained: (N, S) quality of each stand-alone training; their means are the truth.
         predictors: (N,) what needs no supernet, such as the number of parameters, by name.
         groups: (N,) masks of architectures that are alike, by name.
-        seed: of the bootstrap over architectures (2,000 resamples, percentile, 95 %).
+        seed: of the bootstrap over architectures (1,000 resamples, percentile, 95 %).
 
     Returns:
-        {n, seeds, kendall_tau, interval, spearman, spearman_interval, top_quarter, top1_regret, top5_regret, top10_regret
+        {n, seeds, kendall_tau, interval, spearman, spearman_interval, top_quarter (tau among the best by truth), top1_regret, top5_regret, top10_regret
         (relative: what the best of the k best by score lacks of the best of all, as a share of that), ceiling (tau of one
         training seed against another, mean over pairs; None with one seed), ceiling_interval, trivial ({name: {tau, lead
         [low, mean, high] of the scores' tau over it}}), strata ({name: {n, kendall_tau}})}.
@@ -106,13 +106,13 @@ def rank_fidelity(
         "interval": _interval(taus),
         "spearman": spearman(scores, truth),
         "spearman_interval": _interval(_resampled(spearman, scores, truth, draws)),
-        "top_quarter": kendall(scores[best_quarter], truth[best_quarter]),
+        "top_quarter": _within(best_quarter, scores, truth),
         **{f"top{k}_regret": _regret(scores, truth, k) for k in _TOPS},
         "ceiling": reseeded(slice(None)) if pairs else None,
         "ceiling_interval": _interval(np.array([reseeded(rows) for rows in draws])) if pairs else None,
         "trivial": trivial,
         "strata": {
-            name: {"n": int(mask.sum()), "kendall_tau": kendall(scores[mask], truth[mask])}
+            name: {"n": int(mask.sum()), "kendall_tau": _within(mask, scores, truth)}
             for name, mask in groups.items()
             if mask.sum() >= FEWEST
         },
@@ -126,6 +126,11 @@ def _correlation(measure: Any, a: Floats, b: Floats) -> float | None:
         warnings.simplefilter("ignore", RuntimeWarning)
         found = float(measure(a, b).statistic)
     return found if np.isfinite(found) else None
+
+
+def _within(mask: NDArray[np.bool_], scores: Floats, truth: Floats) -> float | None:
+    """Return tau among some architectures; None of too few."""
+    return kendall(scores[mask], truth[mask]) if mask.sum() >= FEWEST else None
 
 
 def _resampled(measure: Any, a: Floats, b: Floats, draws: Sequence[NDArray[np.int64]]) -> Floats:

@@ -58,6 +58,7 @@ def test_regret_is_what_the_favourites_lack() -> None:
     assert found["top5_regret"] == pytest.approx(0.2), "0.4 is among the five"
     assert found["top10_regret"] == 0.0
     assert found["ceiling"] is None, "one seed says nothing about seeds"
+    assert found["top_quarter"] is None, "two architectures are no ranking"
 
 
 def test_same_seed_same_intervals() -> None:
