@@ -77,10 +77,11 @@ def rank_fidelity(
         seed: of the bootstrap over architectures (1,000 resamples, percentile, 95 %).
 
     Returns:
-        {n, seeds, kendall_tau, interval, spearman, spearman_interval, top_quarter (tau among the best by truth), top1_regret, top5_regret, top10_regret
-        (relative: what the best of the k best by score lacks of the best of all, as a share of that), ceiling (tau of one
-        training seed against another, mean over pairs; None with one seed), ceiling_interval, trivial ({name: {tau, lead
-        [low, mean, high] of the scores' tau over it}}), strata ({name: {n, kendall_tau}})}.
+        {n, seeds, kendall_tau, interval, spearman, spearman_interval, top_quarter (tau among the best by truth),
+        top1_regret, top5_regret, top10_regret (relative: what the best of the k best by score lacks of the best of all,
+        as a share of that), ceiling (tau of one training seed against another, mean over pairs; None with one seed),
+        ceiling_interval, trivial ({name: {kendall_tau, lead [low, mean, high] of the scores' tau over it}}), strata
+        ({name: {n, kendall_tau}})}.
     """
     truth = trained.mean(1)
     n, n_seeds = trained.shape
