@@ -1,10 +1,10 @@
 """The fidelity table: how far supernets rank architectures as training does, out of runs that measured it."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tables import replace_rows
 
 import nas
 from nas.errors import UserError
@@ -47,10 +47,7 @@ def main(
 ) -> None:
     """Gather runs whose fidelity was measured into one table."""
     made = [row(nas.Run(run)) for run in runs]
-    names = {one["data"] for one in made}
-    held = [one for one in json.loads(out.read_text()) if one["data"] not in names] if out.exists() else []
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps([*held, *made], indent=1) + "\n")
+    replace_rows(out, made)
     for one in made:
         low, high = one["interval"]
         print(

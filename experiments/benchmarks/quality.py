@@ -1,11 +1,11 @@
 """The quality table: test metrics of the winner and of every baseline, out of finished runs."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tables import replace_rows
 
 import nas
 
@@ -65,10 +65,7 @@ def main(
 ) -> None:
     """Gather finished runs into one table."""
     made = [row for run in runs for row in rows(nas.Run(run))]
-    names = {row["data"] for row in made}
-    held = [row for row in json.loads(out.read_text()) if row["data"] not in names] if out.exists() else []
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps([*held, *made], indent=1) + "\n")
+    replace_rows(out, made)
     for row in made:
         lead = " .. ".join(f"{end:+.4f}" for end in row["interval"])
         print(f"{row['data']:16} {row['model']:12} {row[METRIC]:.4f} {row['recall@20']:.4f}  {lead}")
