@@ -38,6 +38,14 @@ def propagate(architecture: Architecture, weights: Weights, graph: Graph) -> tup
     return Propagation(weights, graph, architecture.learned.hidden_size)(architecture)
 
 
+@torch.no_grad()
+def layer_inputs(architecture: Architecture, weights: Weights, graph: Graph) -> list[Tensor]:
+    """Return the states (N, d) that go into each layer, users first."""
+    branch = architecture.learned
+    states = Propagation(weights, graph, branch.hidden_size).states(branch)
+    return [_input(branch, states[: n + 1]) for n in range(len(branch.layers))]
+
+
 class Propagation:
     """Final states of any number of architectures on one weight store; what they share is computed once.
 
@@ -76,20 +84,24 @@ class Propagation:
     def __call__(self, architecture: Architecture) -> tuple[Tensor, Tensor]:
         """Return the final states of users (U, D) and items (I, D)."""
         branch, n_users = architecture.learned, self._graph.n_users
+        final = _readout(branch, self.states(branch), self._weights)
+        if branch.score == "cosine":
+            final = F.normalize(final, dim=1)
+        return final[:n_users], final[n_users:]
+
+    def states(self, branch: GraphBranch) -> list[Tensor]:
+        """Return the embeddings, then the states (N, d) after each layer."""
         states = [_columns(self._embeddings, branch.hidden_size)]
         for n in range(len(branch.layers)):
             layer = partial(self._layer, branch, n, states)
             states.append(self._memory.get(_prefix(branch, n + 1), branch.hidden_size, layer))
-        final = _readout(branch, states, self._weights)
-        if branch.score == "cosine":
-            final = F.normalize(final, dim=1)
-        return final[:n_users], final[n_users:]
+        return states
 
     def _layer(self, branch: GraphBranch, n: int, states: list[Tensor]) -> Tensor:
         """Return the states (N, d) that layer n (from 0) makes of those before it."""
         layer = branch.layers[n]
         aggregator, name = AGGREGATORS[layer.aggregator], f"{n}.{layer.aggregator}."
-        inward = _mean(states) if branch.skip == "dense" else states[-1]
+        inward = _input(branch, states)
         tensors = {
             key: self._weights(name + key, parameter.shape)
             for key, parameter in aggregator.parameters(branch.hidden_size, layer.heads).items()
@@ -103,6 +115,11 @@ class Propagation:
         if branch.skip == "initial":
             return (1 - _TELEPORT) * out + _TELEPORT * states[0]
         return out
+
+
+def _input(branch: GraphBranch, states: list[Tensor]) -> Tensor:
+    """Return what goes into the layer after these states."""
+    return _mean(states) if branch.skip == "dense" else states[-1]
 
 
 def _prefix(branch: GraphBranch, n: int) -> tuple[object, ...]:

@@ -113,20 +113,23 @@ def _weighed(
 
 
 def refitted_states(context: Context, result: dict[str, Any], repeat: int = 0) -> States | None:
-    """Return the final states that are tested: fitted on train + validation for the chosen epochs.
+    """Return the final states that are tested, or None where the architecture has no graph branch."""
+    weights = refitted(context, result, repeat)
+    if weights is None:
+        return None
+    architecture = Architecture.model_validate(result["architecture"])
+    users, items, _ = final_states(architecture, weights, context.refitting.graph)
+    return users, items
+
+
+def refitted(context: Context, result: dict[str, Any], repeat: int = 0) -> Weights | None:
+    """Return the weights fitted on train + validation for the chosen epochs.
 
     Those of `repeat` 0 are exported, others differ in their seed. None where the architecture has no graph branch.
     """
     architecture = Architecture.model_validate(result["architecture"])
     if architecture.graph is None:
         return None
-    users, items, _ = final_states(
-        architecture, _refitted(context, architecture, result, repeat), context.refitting.graph
-    )
-    return users, items
-
-
-def _refitted(context: Context, architecture: Architecture, result: dict[str, Any], repeat: int) -> Weights:
     recipe = Recipe.model_validate(result["recipe"])
     if repeat:
         return context.trainings.refit(architecture, recipe, result["epochs"], result["seeds"][0] + repeat)
