@@ -136,12 +136,13 @@ def _graph_costs(branch: GraphBranch, n_users: int, n_items: int, n_interactions
         macs += 2 * nodes * branch.final_size
     size = branch.final_size
     parameters = count(parameters_of(branch, n_users, n_items).values())
-    # Final states, and the map that folds in.
-    return {
-        "parameters": parameters,
-        "refresh_macs": macs,
-        "artefact_bytes": 4 * (nodes * size + size * size),
-    }
+    # Final states and the map that folds in; with layers, what folding in runs them on.
+    stored = nodes * size + size * branch.hidden_size
+    if branch.layers:
+        seen = sum(layer.aggregator != "identity" for layer in branch.layers)
+        learned = parameters - nodes * branch.hidden_size
+        stored += (n_users + seen * n_items) * branch.hidden_size + learned
+    return {"parameters": parameters, "refresh_macs": macs, "artefact_bytes": 4 * stored}
 
 
 def _history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:

@@ -39,9 +39,9 @@ class ArtefactContents:
         item_embeddings: (I, D) float32, likewise; the dot product is the score.
         seen_indptr: (U + 1,) int64, where each user's history starts and ends.
         seen_items: (N,) int32, increasing within each user. Popularity is counted from it.
-        fold_in: (D, D) float32, see `fit_fold_in`.
+        fold_in: (D, d) float32, see `fit_fold_in`; d is the hidden size of the graph branch, D where there is none.
         fusion: the weight of each branch; without "graph", the embeddings serve similarity alone.
-        branches: the arrays of BRANCH_LAYOUT of each branch but "graph".
+        branches: the arrays of each branch: of BRANCH_LAYOUT, or for "graph" of the recommender's `_graph_layout`.
         titles: one an item, "" where unknown; or None.
         genres: a sequence of texts an item; or None.
     """
@@ -72,21 +72,21 @@ def fit_fold_in(
     seen_items: NDArray[np.int32],
     ridge: float,
 ) -> FloatArray:
-    """Fit the map from the mean of a history's item embeddings to the user's embedding.
+    """Fit the map from the mean of a history's final item embeddings to the user's initial embedding.
 
-    With H (U', D) the means and E (U', D) the embeddings of the users who have a history, it is
+    With H (U', D) the means and E (U', d) the embeddings of the users who have a history, it is
     argmin_W |H W - E|^2 + ridge * trace(H'H) / D * |W|^2, so that `ridge` does not depend on the scale of the
     embeddings or the number of users.
 
     Args:
-        user_embeddings: (U, D).
+        user_embeddings: (U, d), those before the first layer; without layers, the final ones.
         item_embeddings: (I, D).
         seen_indptr: (U + 1,).
         seen_items: (N,).
         ridge: at least 0, as a fraction of the mean diagonal of H'H.
 
     Returns:
-        (D, D) float32; zeros if nobody has a history.
+        (D, d) float32; zeros if nobody has a history.
 
     Raises:
         ValueError: `ridge` is negative or not finite.
@@ -94,7 +94,7 @@ def fit_fold_in(
     if not 0 <= ridge < np.inf:
         raise ValueError(f"ridge must be a finite number of at least 0, but got {ridge}")
     columns = item_embeddings.shape[1]
-    gram, target = np.zeros((columns, columns)), np.zeros((columns, columns))
+    gram, target = np.zeros((columns, columns)), np.zeros((columns, user_embeddings.shape[1]))
     trained = np.flatnonzero(np.diff(seen_indptr))
     for block in (
         trained[start : start + USERS_PER_BLOCK] for start in range(0, len(trained), USERS_PER_BLOCK)
@@ -254,6 +254,7 @@ def _readme(model: Recommender, contents: ArtefactContents) -> str:
     item_id = best[0].item if best else some[0]
     commands = [
         ["recommend", *_option("--user", user_id), "-k", "3"],
+        ["recommend", *_option("--user", user_id), *_option("--new", json.dumps([item_id])), "-k", "3"],
         ["similar-items", *_option("--item", item_id), "-k", "3"],
         ["similar-users", *_option("--user", user_id), "-k", "3"],
         ["fold-in", *_option("--history", json.dumps(some, ensure_ascii=False)), "-k", "3"],
@@ -298,7 +299,8 @@ trained by
 
 Each prints JSON lines, best first. Exit code 2 and one line on standard error: an unknown id, a wrong option, or a damaged
 folder. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
-users is served by `fold-in` from the items they had. `explain` prints the score, then what each item of the history adds
+users is served by `fold-in` from the items they had, and `--new` names items that a user has had since the training: both
+count at once, by what the network itself computes, without training anew. `explain` prints the score, then what each item of the history adds
 to it; `personal` is the rest.
 
 ## From Python
@@ -313,6 +315,7 @@ model = Recommender.load(".")
 for one in model.recommend({user_id!r}, k=3):
     print(one.item, one.title, one.score)
 {answer}
+model.recommend({user_id!r}, k=3, new=[{item_id!r}])
 model.recommend_many({model.user_ids[:2]!r}, k=3)
 model.similar_items({item_id!r}, k=3)
 model.similar_users({user_id!r}, k=3)

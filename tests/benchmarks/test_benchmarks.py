@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import evaluation
+import fold_in
 import generation
 import numpy as np
 import propagation
@@ -120,6 +121,23 @@ def test_lists_that_differ_show(interactions: Interactions) -> None:
     other[3, 0] = next(item for item in range(TINY.items) if item not in lists[3])
     one, two = (evaluation.scores_of(found, users, items) for found in (lists, other))
     assert np.abs(one - two).max() > 1e-4
+
+
+def test_folding_in_is_measured_against_training(interactions: Interactions) -> None:
+    rest, some, more, held = fold_in.parts(interactions)
+    apart = [
+        set(zip(part.user.tolist(), part.item.tolist(), strict=True)) for part in (rest, some, more, held)
+    ]
+    assert sum(map(len, apart)) == len(set().union(*apart)) == len(interactions)
+    assert not set(rest.user) & set(held.user)
+    assert set(some.user) == set(more.user) == set(held.user)
+    # Rounded down for each user: the last fifth is never the larger one.
+    assert 0.7 < (len(some) + len(more)) / (len(some) + len(more) + len(held)) < 0.9
+    network = {"aggregator": "lightgcn", "layers": 1, "columns": 8}
+    values = fold_in.row("tiny", "generated", interactions, network, 2)
+    assert (values["data"], values["users"], values["epochs"]) == ("generated", len(set(held.user)), 2)
+    assert values["ratio"] == pytest.approx(values["ndcg"] / values["reference"], rel=2e-3)
+    assert all(0 <= values[key] <= 1 for key in ("ndcg", "reference", "overlap", "stale", "new"))
 
 
 def test_json_is_all_that_standard_output_gets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,12 @@ def test_an_exported_fusion_ranks_as_its_branches_do(
     architecture = Architecture.model_validate(held["architecture"])
     scorer = full_scorer(context, architecture, refitted_states(context, held))
     users = np.arange(context.train.n_users)
+    if not closed_form_alone:
+        # The run's own network: someone with a known history and initial embedding gets the known final one.
+        for user, final in zip(users, refitted_states(context, held)[0].numpy(), strict=True):
+            if len(history := model._history(user)):
+                found = model._network.of_known(user, history, history)
+                np.testing.assert_allclose(found, final, rtol=1e-5, atol=1e-5 * np.abs(final).max())
     due = top_items(scorer, users, context.train_and_valid, 5)
     ids = context.train.item_ids
     for user, row in zip(users, due, strict=True):

@@ -61,10 +61,20 @@ def test_costs_grow_with_width_depth_and_data() -> None:
     assert macs == sorted(set(macs))
 
 
+def test_layers_store_what_folding_in_needs() -> None:
+    plain, deep = (
+        costs(decode(layers=n, aggregator_1="gcn", aggregator_2="identity", readout="last"), 100, 50, 700)
+        for n in (0, 2)
+    )
+    # Initial embeddings, the items' states before the first layer, its weight and bias; an identity needs nothing.
+    more = 100 * 16 + 50 * 16 + 16 * 16 + 16
+    assert deep["artefact_bytes"] - plain["artefact_bytes"] == 4 * more
+
+
 def test_concatenated_states_make_the_artefact_larger() -> None:
     last, concat = (costs(decode(layers=2, readout=r), 100, 50, 700) for r in ("last", "concat"))
     size = 16
-    more = 150 * size * 2 + (3 * size) ** 2 - size**2
+    more = 150 * size * 2 + 2 * size**2
     assert concat["artefact_bytes"] - last["artefact_bytes"] == 4 * more
     assert concat["parameters"] == last["parameters"]
 

@@ -65,7 +65,7 @@ def test_the_folder_holds_what_the_contract_says(artefact: Path, make: Make) -> 
     files = content(artefact)
     assert set(files) == FILES
     manifest = json.loads(files["manifest.json"])
-    assert (manifest["project"], manifest["format_version"], manifest["score"]) == ("nas-recsys", 3, "dot")
+    assert (manifest["project"], manifest["format_version"], manifest["score"]) == ("nas-recsys", 4, "dot")
     contents = make()
     assert manifest["data"] == {
         "name": "random data",
@@ -233,7 +233,7 @@ def test_a_pipe_does_not_hang(copy: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "version": (lambda m: m.update(format_version=1), "format_version must be 3, but is 1"),
+    "version": (lambda m: m.update(format_version=1), "format_version must be 4, but is 1"),
     "project": (lambda m: m.update(project="other"), "project must be 'nas-recsys'"),
     "score": (lambda m: m.update(score="cosine"), "score must be 'dot'"),
     "files is a list": (lambda m: m.update(files=[]), 'object "files"'),
@@ -364,8 +364,8 @@ def test_the_readme_runs(artefact: Path) -> None:
     shell, python = (text.split(f"```{name}\n")[1].split("```")[0] for name in ("sh", "python"))
     environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     lines = shell.strip().splitlines()
-    assert len(lines) == 5
-    for line in (*lines[:1], *lines[-2:]):
+    assert len(lines) == 6
+    for line in (*lines[:2], *lines[-2:]):
         command = line.replace("python ", f"{sys.executable} ", 1)
         done = subprocess.run(
             command, shell=True, cwd=artefact, env=environment, capture_output=True, text=True

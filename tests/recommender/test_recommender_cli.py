@@ -82,6 +82,18 @@ def test_fold_in_reads_each_form_of_history(
     assert [line["item"] for line in ask("fold-in", *words, "-k", "5")] == [one.item for one in expected]
 
 
+@pytest.mark.parametrize("words", [["--new", "i1,i2"], ["--new", "i2", "--new", '["i1"]']])
+def test_recommend_takes_new_events(
+    artefact: Path, ask: Callable[..., list[dict[str, Any]]], words: list[str]
+) -> None:
+    expected = Recommender.load(artefact).recommend("u1", 5, new=["i1", "i2"])
+    assert [line["item"] for line in ask("recommend", "--user", "u1", *words, "-k", "5")] == [
+        one.item for one in expected
+    ]
+    # A user without a history has one from now on.
+    assert {line.get("fallback") for line in ask("recommend", "--user", "u0", *words)} == {None}
+
+
 def test_an_empty_history_falls_back(ask: Callable[..., list[dict[str, Any]]]) -> None:
     assert {line["fallback"] for line in ask("fold-in", "--history", "")} == {"popularity"}
 
@@ -102,6 +114,8 @@ def test_wrong_input_is_one_line(refuse: Callable[..., str]) -> None:
     assert "unknown item: 'x', 'y'" in refuse("fold-in", "--history", "x,i1,y")
     assert "unknown item: '{'" in refuse("fold-in", "--history", '["{"]')
     assert "is not a JSON list" in refuse("fold-in", "--history", "[i1")
+    assert "unknown item: 'x'" in refuse("recommend", "--user", "u1", "--new", "i1,x")
+    assert "unrecognized arguments" in refuse("similar-users", "--user", "u1", "--new", "i1")
     for command in ("recommend", "similar-users"):
         assert "k must be at least 1, but got 0" in refuse(command, "--user", "u1", "-k", "0")
     assert "k must be at least 1, but got -1" in refuse("explain", "--user", "u1", "--item", "i1", "-k", "-1")
