@@ -16,11 +16,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from generated import Shape, generate
 from numpy.typing import NDArray
-from side_by_side import Json, Out, Threads, run
+from side_by_side import Json, Threads, run
+from tables import replace_rows
 
-from nas.data import DataConfig, Interactions, load
+from nas.data import DataConfig, Interactions, PlantedConfig, load, planted
 from nas.experiment.stages.export import RIDGE, graph_arrays
 from nas.model.evaluation import evaluate, final_states, scorer_of
 from nas.model.fitting import refit
@@ -36,6 +36,7 @@ from nas.space import Architecture, Recipe
 K = 20
 COLUMNS = 64
 RECIPE = Recipe(temperature=0.1, learning_rate=0.01, dropout=0.3, weight_decay=0.001)
+PLANTED = PlantedConfig(users=1_000, items=500, blocks=10, interactions_per_user=20)
 # Every aggregator; attention with one layer, for its epochs are long.
 NETWORKS: dict[str, dict[str, Any]] = {
     "mf-dot": {"aggregator": "identity", "layers": 0, "readout": "last", "score": "dot"},
@@ -198,7 +199,9 @@ def main(
     ] = None,
     threads: Threads = 2,
     as_json: Json = False,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The JSON file to write; data sets it holds already are kept.")
+    ] = None,
 ) -> None:
     """Fold in users who were kept out of the training, beside the same users trained."""
     torch.set_num_threads(threads)
@@ -216,17 +219,17 @@ def main(
             )
             yield made
 
-    text = json.dumps(list(rows()), indent=1, allow_nan=False)
+    made = list(rows())
     if as_json:
-        print(text)
+        print(json.dumps(made, indent=1, allow_nan=False))
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n", encoding="utf-8")
+        replace_rows(out, made)
 
 
 def _data(paths: list[Path] | None) -> tuple[str, Interactions]:
     if not paths:
-        return "generated", generate(Shape(2_000, 1_000, 60_000))
+        # Not `generate`: where user and item are drawn independently, there is nothing to fold in by.
+        return "planted", planted(PLANTED)
     train, *others = paths
     config = (
         DataConfig(train=train, test=others[0], format="adjacency")

@@ -225,7 +225,8 @@ class Near(NamedTuple):
         """Sum values (H, h, c) and own ones (B, h, c) by the softmax of logits (B, H + 1, h), the own last: (B, d)."""
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
-        given = np.einsum("bnh,nhc->bhc", shares[:, :-1] * self.kept[..., None], values)
+        of_items = (shares[:, :-1] * self.kept[..., None]).transpose(2, 0, 1)
+        given = (of_items @ values.transpose(1, 0, 2)).transpose(1, 0, 2)
         return np.asarray(given + shares[:, -1, :, None] * own).reshape(len(own), -1)
 
 
@@ -261,10 +262,14 @@ def _gatv2(x: Floats, near: Near, t: Tensors, heads: int) -> Floats:
     values, own = (
         _by_head(states @ t["weight_source"] + t["bias_source"], heads) for states in (near.states, x)
     )
-    target = _by_head(x @ t["weight_target"] + t["bias_target"], heads)[:, None]
+    targets = _by_head(x @ t["weight_target"] + t["bias_target"], heads)
     attention = t["attention"].reshape(heads, -1)
-    logits = [(_leaky(one + target) * attention).sum(3) for one in (values[None], own[:, None])]
-    return near.attended(values, own, np.concatenate(logits, axis=1)) + t["bias"]
+    # One version at a time: a number for each version, item and column would not stay in the cache.
+    logits = [
+        np.einsum("nhc,hc->nh", _leaky(np.concatenate([values, one[None]]) + target), attention)
+        for one, target in zip(own, targets, strict=True)
+    ]
+    return near.attended(values, own, np.stack(logits)) + t["bias"]
 
 
 def _by_head(x: Floats, heads: int) -> Floats:
@@ -272,7 +277,7 @@ def _by_head(x: Floats, heads: int) -> Floats:
 
 
 def _leaky(x: Floats) -> Floats:
-    return np.where(x > 0, x, 0.2 * x)
+    return np.maximum(x, 0.2 * x)
 
 
 AGGREGATORS: dict[str, tuple[Callable[[Floats, Near, Tensors, int], Floats], dict[str, str]]] = {

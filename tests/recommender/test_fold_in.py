@@ -14,7 +14,7 @@ from fold_in import exported
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data import Interactions
+from nas.data import Interactions, PlantedConfig, planted
 from nas.graph import Graph, Operator
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import final_states
@@ -199,6 +199,26 @@ def test_order_and_repetition_change_nothing(arch: Architecture, make: Make) -> 
     )
 
 
+@pytest.mark.parametrize("name", [None, "lightgcn", "sage", "gat"])
+def test_strangers_get_what_their_kind_likes(name: str | None, tmp_path: Path) -> None:
+    # Five blocks of items; popularity, or chance, puts a fifth of a list into the block of a user.
+    whole = planted(PlantedConfig(users=200, items=150, blocks=5, interactions_per_user=12))
+    new = whole.user % 10 == 0
+    data = TrainingData.of(whole.select(~new))
+    arch = architecture(
+        *([name] if name else []), size=16, readout="mean" if name else "last", score="cosine"
+    )
+    model = exported(arch, refit(arch, Recipe(), data, epochs=30, seed=0), data, tmp_path / "out")
+    shares = []
+    for user in range(0, 200, 10):
+        history = [whole.item_ids[item] for item in history_of(whole, user)]
+        answers = (model.fold_in(history), model.recommend(whole.user_ids[user], new=history))
+        assert answers[0] == answers[1]
+        found = [whole.item_ids.index(one.item) for one in answers[0]]
+        shares.append(np.mean(np.array(found) // 30 == user // 40))
+    assert np.mean(shares) > 0.8
+
+
 def names_of(ranking: Ranking) -> list[str]:
     return [one.item for one in ranking]
 
@@ -282,7 +302,7 @@ def test_the_parts_of_lightgcn_are_its_messages(make: Make, small: Interactions)
 def test_explanations_in_blocks_are_the_same(name: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     model, *_ = make(architecture(name, name, readout="mean", activation="elu", score="cosine"))
     whole = model.explain("u3", "i5")
-    monkeypatch.setattr(recommender, "SCORES_PER_BLOCK", 16)
+    monkeypatch.setattr(recommender, "SCORES_PER_BLOCK", 80)
     parts = model.explain("u3", "i5")
     assert [one.contribution for one in parts.contributions] == pytest.approx(
         [one.contribution for one in whole.contributions], abs=1e-9

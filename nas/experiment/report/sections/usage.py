@@ -9,6 +9,7 @@ _SHELL = """\
 cd recommender
 pip install numpy safetensors
 python recommender.py recommend --user ID -k 10
+python recommender.py recommend --user ID --new ID,ID -k 10
 python recommender.py similar-items --item ID -k 10
 python recommender.py similar-users --user ID -k 10
 python recommender.py fold-in --history ID,ID,ID -k 10
