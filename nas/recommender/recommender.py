@@ -323,10 +323,11 @@ class GraphNetwork:
     for one more node whose neighbours do not notice.
 
     What someone new lacks is an initial embedding. The mean of the history's final item embeddings times `fold_in`, a
-    ridge regression on the trained users, stands for it: on MovieLens 1M no architecture that was tried loses more than
-    3 % of its NDCG@20 to training these users, so no steps of the training's loss are taken. New events of someone
-    known move the initial embedding by as much as they move this estimate: without layers nothing else could follow
-    them, and with layers it ranks better than to keep the embedding as it was.
+    ridge regression on the trained users, stands for it: on MovieLens 1M all aggregators but NGCF (7 % less) rank within
+    2 % of the same users trained, half of them better, so no steps of the training's loss are taken. New events of
+    someone known move the initial embedding by as much as they move this estimate: without layers nothing else could
+    follow them (.99 of the NDCG@20 of training anew, .93 with the embedding as it was), and two layers of LightGCN rank
+    better too (1.00 and .98).
     """
 
     def __init__(self, branch: dict[str, Any], arrays: Arrays) -> None:
