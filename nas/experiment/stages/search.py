@@ -17,7 +17,7 @@ from nas.model.ranking import DivergedError
 from nas.model.weights import Weights
 from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
 from nas.search.objectives import QUALITIES
-from nas.search.pareto import front, hypervolume_history, losses
+from nas.search.pareto import front, progress
 from nas.shipped import shipped
 from nas.space.architecture import Architecture
 from nas.space.search_space import SearchSpace
@@ -101,7 +101,7 @@ def pareto(context: Context, found: list[Candidate]) -> list[Candidate]:
 def write_trials(context: Context, found: list[Candidate]) -> None:
     """Write trials.parquet (a row a trial) and pareto.json (the front)."""
     objectives = context.experiment.search.objectives
-    volume = hypervolume_history(losses(found, objectives))
+    volume = progress(found, objectives)
     rows = [
         {
             "number": c.number,
