@@ -191,7 +191,7 @@ def _propose(
         if isinstance(memory.sampler, BaseGASampler):
             # Optuna gives no generation to an enqueued trial; without one it could not become a parent.
             memory.sampler.get_trial_generation(memory, memory.get_trials(deepcopy=False)[trial.number])
-        return trial, space.decode(_suggest(trial, space, conditional))
+        return trial, space.decode(suggest(trial, space, conditional))
 
     def enqueue(architecture: Architecture) -> None:
         genome: dict[str, Any] = space.encode(architecture)
@@ -224,7 +224,8 @@ def _choose_parents(memory: optuna.Study, settings: SearchSettings, number: int)
             sampler.get_parent_population(memory, generation)
 
 
-def _suggest(trial: Trial, space: SearchSpace, conditional: bool) -> dict[str, Value]:
+def suggest(trial: Trial, space: SearchSpace, conditional: bool) -> dict[str, Value]:
+    """Return a genome that `trial` chooses; `conditional`: it is asked for the genes that matter alone."""
     free, genome = space.free_genes(), {name: choices[0] for name, choices in space.genes().items()}
 
     def suggest(name: str) -> None:
