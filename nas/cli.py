@@ -183,6 +183,10 @@ def _print_summary(run: nas.Run) -> None:
         f"{found['trials']} trials, {found['unique_architectures']} architectures of {found['space_size']:,}, "
         f"{summary['seconds_total']:.0f} s in all"
     )
+    if found.get("ended") == "patience":
+        print(f"the search stood still after {found['trials']} of {found['asked']} trials")
+    for one in winner.get("constraints", []):
+        print(f"{'keeps to' if one['held'] else 'BREAKS'} {one['constraint']}: {one['value']:.6g}")
     own = {"name": "[bold]winner", "test": winner["test"], "difference": {}}
     print_models([own, *summary["baselines"]], run.experiment.metric, "winner's lead")
     repeats = winner.get("repeats", {"number": 1})

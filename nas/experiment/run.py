@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
+from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import export
 from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_candidate, tuned_lightgcn
-from nas.experiment.stages.retrain import retrain, retrain_best
+from nas.experiment.stages.retrain import best_first, retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
@@ -254,11 +256,11 @@ def _tuned(
         tuning.append(tune_candidate(context, architecture, recipe))
         tuned = retrain(context, architecture, recipe_of(tuning[-1]), tuned=True)
         all_trained[tuned["name"]] = tuned
-    for architecture in _known_fusions(space, lightgcn):
-        same = retrain(context, architecture, recipe)
-        all_trained[same["name"]] = same
-    metric = context.experiment.metric
-    return sorted(all_trained.values(), key=lambda result: -result["validation"][metric]), tuning
+    for known in _known_fusions(space, lightgcn):
+        for architecture in _within_limits(context, known):
+            same = retrain(context, architecture, recipe)
+            all_trained[same["name"]] = same
+    return best_first(context, list(all_trained.values())), tuning
 
 
 def _known_fusions(space: SearchSpace, lightgcn: Architecture) -> list[Architecture]:
@@ -269,6 +271,19 @@ def _known_fusions(space: SearchSpace, lightgcn: Architecture) -> list[Architect
     found = [Architecture.model_validate({**branches, "graph": one.graph}) for one in known]
     optional = 0 in space.fusion.graph.choices
     return found + ([Architecture.model_validate(branches)] if branches and optional else [])
+
+
+def _within_limits(context: Context, architecture: Architecture) -> list[Architecture]:
+    """Return the architecture, or where it breaks the constraints on costs, the largest parts of it that do not."""
+    for count in range(len(architecture.branches), 0, -1):
+        parts = [
+            Architecture.model_validate(dict(some))
+            for some in combinations(architecture.branches.items(), count)
+        ]
+        kept = [part for part in parts if affordable(context, part)]
+        if kept:
+            return kept
+    return []
 
 
 def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:

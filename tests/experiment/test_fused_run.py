@@ -74,7 +74,10 @@ def test_an_exported_fusion_ranks_as_its_branches_do(
     folder = run.export(tmp_path / "model", result["id"])
     model = nas.Recommender.load(folder)
     context = Context.open(run.experiment, run.path)
-    held = run.folder.read_json(f"retrained/{result['id']}/result.json")
+    # Of the winner, the better of its trainings is exported.
+    winner = run.summary["winner"]
+    name = winner["name"] if result["id"] == winner["id"] else result["id"]
+    held = run.folder.read_json(f"retrained/{name}/result.json")
     architecture = Architecture.model_validate(held["architecture"])
     scorer = full_scorer(context, architecture, refitted_states(context, held))
     users = np.arange(context.train.n_users)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.experiment.context import Context
+from nas.experiment.service_costs import SIMILARITY_COLUMNS
 from nas.experiment.stages.retrain import refitted_states
 from nas.model.history import HistoryModel
 from nas.model.spectral import singular_vectors
@@ -17,7 +18,6 @@ from nas.space.architecture import Architecture
 
 # Relative to the mean squared length of a history's mean; it only keeps the least squares well-posed.
 _RIDGE = 0.01
-_SIMILARITY_COLUMNS = 64
 
 
 def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], folder: Path) -> int:
@@ -29,7 +29,7 @@ def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], fo
     architecture = Architecture.model_validate(result["architecture"])
     # Without a graph branch, singular vectors tell which items, and which users, are alike.
     states = refitted_states(context, result) or singular_vectors(
-        context.refitting.graph, _SIMILARITY_COLUMNS, context.experiment.search.seed
+        context.refitting.graph, SIMILARITY_COLUMNS, context.experiment.search.seed
     )
     users, items = (state.cpu().numpy().astype(np.float32) for state in states)
     history = context.train_and_valid

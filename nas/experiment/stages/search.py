@@ -9,15 +9,17 @@ from optuna.storages import BaseStorage
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
+from nas.experiment.reachable import cheapest, on_costs
 from nas.experiment.stages.fusion import validation_scorer
 from nas.experiment.storage import open_storage, study_name
-from nas.model.evaluation import costs, evaluate, final_states
+from nas.model.evaluation import evaluate, final_states
 from nas.model.network import Propagation
 from nas.model.ranking import DivergedError
 from nas.model.weights import Weights
 from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
-from nas.search.objectives import QUALITIES
-from nas.search.pareto import front, hypervolume_history, losses
+from nas.search.objectives import QUALITIES, worst
+from nas.search.pareto import front, progress
+from nas.search.plateau import Plateau
 from nas.shipped import shipped
 from nas.space.architecture import Architecture
 from nas.space.search_space import SearchSpace
@@ -27,12 +29,13 @@ _SHARED_BYTES = 2**30
 
 
 def run_search(context: Context, space: SearchSpace, weights: Weights) -> list[Candidate]:
-    """Return the finished trials, all that the experiment asks for; write trials.parquet and pareto.json."""
+    """Return the finished trials, all that the experiment asks for or until it stands still; write trials.parquet and pareto.json."""
     settings = context.experiment.search
     storage: BaseStorage = open_storage(context.experiment, context.folder.path)
     study = open_study(storage, study_name(context.experiment, "search"), settings.objectives)
     found = candidates(study)
-    if len(found) < settings.trials:
+    plateau = plateau_of(context, found)
+    if len(found) < settings.trials and not plateau.reached:
         evaluator = supernet_evaluator(context, space, weights)
         with stage("search", settings.trials) as steps:
             steps.begin_at(len(found))
@@ -42,14 +45,37 @@ def run_search(context: Context, space: SearchSpace, weights: Weights) -> list[C
                 settings.population,
                 settings.seed,
                 settings.objectives,
-                known_architectures(space),
+                first_architectures(context, space),
+                settings.constraints,
             )
-            for candidate in search(study, space, evaluator, wanted):
+            for candidate in search(study, space, evaluator, wanted, context.costs):
                 found.append(candidate)
-                best = max(c.values[context.experiment.metric] for c in found)
-                steps.advance(f"best {context.experiment.metric} {best:.4f}")
+                steps.advance(_best(context, found))
+                if plateau.add(candidate):
+                    break
     write_trials(context, found)
     return found
+
+
+def plateau_of(context: Context, found: list[Candidate]) -> Plateau:
+    """Return whether the search stands still, as far as it has come."""
+    settings = context.experiment.search
+    plateau = Plateau(settings.objectives, settings.patience, settings.population)
+    for candidate in found:
+        plateau.add(candidate)
+    return plateau
+
+
+def first_architectures(context: Context, space: SearchSpace) -> tuple[Architecture, ...]:
+    """Return what a search begins with: what the field knows, after what surely keeps to the constraints on costs."""
+    cheap = cheapest(context, space) if on_costs(context) else None
+    return (*((cheap,) if cheap else ()), *known_architectures(space))
+
+
+def _best(context: Context, found: list[Candidate]) -> str:
+    metric = context.experiment.metric
+    values = [candidate.values[metric] for candidate in found if candidate.feasible]
+    return f"best {metric} {max(values):.4f}" if values else "nothing keeps to the constraints yet"
 
 
 def known_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
@@ -63,7 +89,6 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -
     """Return the evaluation of an architecture with shared weights on validation data, without training."""
     experiment, data = context.experiment, context.training
     users = context.judged_users
-    sizes = (data.graph.n_users, data.graph.n_items, len(context.train))
 
     widest = max(int(size) for size in space.genes()["hidden_size"])
     shared = Propagation(weights, data.graph, widest, most_bytes=_SHARED_BYTES)
@@ -85,10 +110,10 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -
             scorer = validation_scorer(context, architecture, states)
             found = evaluate(scorer, context.train, context.valid, experiment.ks, users).means
         except DivergedError:
-            # Scores that are no numbers rank nothing: the worst of every quality.
-            worst = {name: 1.0 if name == "gini" else 0.0 for name in QUALITIES}
-            found = {f"{name}@{k}": value for name, value in worst.items() for k in experiment.ks}
-        return found | costs(architecture, *sizes, context.closed_forms.of(architecture)) | measured
+            # Scores that are no numbers rank nothing.
+            names = [f"{quality}@{k}" for quality in QUALITIES for k in experiment.ks]
+            found = {name: worst(name) for name in names}
+        return found | context.costs(architecture) | measured
 
     return evaluator
 
@@ -101,7 +126,7 @@ def pareto(context: Context, found: list[Candidate]) -> list[Candidate]:
 def write_trials(context: Context, found: list[Candidate]) -> None:
     """Write trials.parquet (a row a trial) and pareto.json (the front)."""
     objectives = context.experiment.search.objectives
-    volume = hypervolume_history(losses(found, objectives))
+    volume = progress(found, objectives)
     rows = [
         {
             "number": c.number,
@@ -112,6 +137,8 @@ def write_trials(context: Context, found: list[Candidate]) -> None:
             "seconds": c.seconds,
             "finished": c.finished,
             "hypervolume": float(volume[n]),
+            "feasible": c.feasible,
+            "violations": json.dumps(dict(c.violations)),
             **c.values,
         }
         for n, c in enumerate(found)
