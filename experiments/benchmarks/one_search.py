@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.storages import InMemoryStorage
 
 from nas.experiment.context import Context
-from nas.experiment.stages.search import supernet_evaluator
+from nas.experiment.stages.judging import supernet_evaluator
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import evaluate, scorer_of
 from nas.model.fitting import new_trainer
@@ -135,7 +135,7 @@ def by_supernet(race: Race) -> Evaluator:
     trainer = Trainer(weights, context.training, recipe, race.seed)
     while race.elapsed < SUPERNET_SHARE * race.seconds:
         train_epoch(trainer, space, context.experiment.supernet.random)
-    return supernet_evaluator(context, space, Weights(trainer.weights.state()))
+    return supernet_evaluator(context, space, Weights(trainer.weights.state()), recipe)
 
 
 def by_chance(race: Race) -> Evaluator:

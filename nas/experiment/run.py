@@ -221,7 +221,7 @@ def _make_summary(context: Context) -> dict[str, Any]:
     recipe = recipe_of(chosen)
     weights, supernet = train_supernet(context, recipe)
     space, branches = settle_branches(context)
-    found = run_search(context, space, weights)
+    found = run_search(context, space, weights, recipe)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
     retrained, tuning = _tuned(context, space, retrained, recipe, tuned_lightgcn(chosen))
     winner = retrained[0]

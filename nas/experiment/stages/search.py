@@ -4,31 +4,24 @@ import json
 from typing import Any
 
 import polars as pl
-import torch
 from optuna.storages import BaseStorage
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.reachable import cheapest, on_costs
-from nas.experiment.stages.fusion import validation_scorer
+from nas.experiment.stages.judging import supernet_evaluator
 from nas.experiment.storage import open_storage, study_name
-from nas.model.evaluation import evaluate, final_states
-from nas.model.network import Propagation
-from nas.model.ranking import DivergedError
 from nas.model.weights import Weights
-from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
-from nas.search.objectives import QUALITIES, worst
+from nas.search.loop import Candidate, SearchSettings, candidates, open_study, search
 from nas.search.pareto import front, progress
 from nas.search.plateau import Plateau
 from nas.shipped import shipped
 from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
-# For states that candidates share: on Gowalla's graph, 28 of the widest.
-_SHARED_BYTES = 2**30
 
-
-def run_search(context: Context, space: SearchSpace, weights: Weights) -> list[Candidate]:
+def run_search(context: Context, space: SearchSpace, weights: Weights, recipe: Recipe) -> list[Candidate]:
     """Return the finished trials, all that the experiment asks for or until it stands still; write trials.parquet and pareto.json."""
     settings = context.experiment.search
     storage: BaseStorage = open_storage(context.experiment, context.folder.path)
@@ -36,7 +29,7 @@ def run_search(context: Context, space: SearchSpace, weights: Weights) -> list[C
     found = candidates(study)
     plateau = plateau_of(context, found)
     if len(found) < settings.trials and not plateau.reached:
-        evaluator = supernet_evaluator(context, space, weights)
+        evaluator = supernet_evaluator(context, space, weights, recipe)
         with stage("search", settings.trials) as steps:
             steps.begin_at(len(found))
             wanted = SearchSettings(
@@ -83,39 +76,6 @@ def known_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
     names = sorted(path.stem for path in (shipped("search_spaces") / "presets").glob("*.yaml"))
     presets = [SearchSpace.load(f"presets/{name}").decode({}) for name in names]
     return tuple(preset for preset in presets if space.contains(preset))
-
-
-def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -> Evaluator:
-    """Return the evaluation of an architecture with shared weights on validation data, without training."""
-    experiment, data = context.experiment, context.training
-    users = context.judged_users
-
-    widest = max(int(size) for size in space.genes()["hidden_size"])
-    shared = Propagation(weights, data.graph, widest, most_bytes=_SHARED_BYTES)
-    # A time that is an objective is that of the architecture alone.
-    timed = "refresh_seconds" in experiment.search.objectives
-
-    @torch.no_grad()
-    def evaluator(architecture: Architecture) -> dict[str, float]:
-        measured = {}
-        states = None
-        if architecture.graph and timed:
-            of_users, of_items, measured["refresh_seconds"] = final_states(architecture, weights, data.graph)
-            states = of_users, of_items
-        elif architecture.graph:
-            states = shared(architecture)
-        elif timed:
-            measured["refresh_seconds"] = 0.0
-        try:
-            scorer = validation_scorer(context, architecture, states)
-            found = evaluate(scorer, context.train, context.valid, experiment.ks, users).means
-        except DivergedError:
-            # Scores that are no numbers rank nothing.
-            names = [f"{quality}@{k}" for quality in QUALITIES for k in experiment.ks]
-            found = {name: worst(name) for name in names}
-        return found | context.costs(architecture) | measured
-
-    return evaluator
 
 
 def pareto(context: Context, found: list[Candidate]) -> list[Candidate]:
