@@ -69,7 +69,11 @@ def questions(
 
     def ours_for(chosen: NDArray[np.int64]) -> Scores:
         found = model.recommend_many([model.user_ids[user] for user in chosen], K)
-        return np.array([[one.score for one in ranking] for ranking in found], dtype=np.float32)
+        # implicit fills a list with the lowest of scores where nothing is left; so do we, to compare.
+        scores = np.full((len(chosen), K), np.finfo(np.float32).min)
+        for row, ranking in zip(scores, found, strict=True):
+            row[: len(ranking)] = [one.score for one in ranking]
+        return scores
 
     def implicit_for(chosen: NDArray[np.int64]) -> Scores:
         with threadpool_limits(1, "blas"):  # implicit's own advice, for it has threads of its own
