@@ -29,8 +29,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypedDict, Unpack
 
 import numpy as np
 import safetensors.numpy
@@ -58,11 +59,27 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
 }
 LARGEST = 1e9  # so that embedding @ fold_in @ embedding stays within float32
 REQUIRED = {"weights.safetensors", "users.json", "items.json"}
+MANY = {"action": "append", "metavar": "ID,ID,..."}  # or a JSON list; may be repeated
+OPTIONS: dict[str, dict[str, Any]] = {
+    "user": {"required": True, "metavar": "ID"},
+    "item": {"required": True, "metavar": "ID"},
+    "history": {"required": True, **MANY},
+    "items": {"required": True, **MANY},
+    "out": {"required": True, "metavar": "FILE", "help": "ends in .jsonl, .csv or .parquet"},
+    "only": {"help": "none but these items", **MANY},
+    "without": {"help": "leave these items out", **MANY},
+    "with-seen": {"help": "items of the history too", "dest": "exclude_seen", "action": "store_false"},
+    "diversity": {"help": "0 to 1: give up score for items unlike each other (default 0)", "type": float},
+    "k": {"help": "at most so many for each (default 10, for rerank all)", "type": int},
+}
+FILTERS = ("only", "without", "with-seen", "diversity")
 COMMANDS = {
-    "recommend": (["user"], "the best items for a user"),
+    "recommend": (["user", *FILTERS], "the best items for a user"),
+    "recommend-all": (["out", *FILTERS], "the best items for every user, into a file"),
+    "rerank": (["user", "items", "diversity"], "given items, best first for a user"),
     "similar-items": (["item"], "the items most like an item"),
     "similar-users": (["user"], "the users most like a user"),
-    "fold-in": (["history"], "the best items for someone new: ID,ID,... or a JSON list; may be repeated"),
+    "fold-in": (["history", *FILTERS], "the best items for someone new, from items they had"),
     "explain": (["user", "item"], "what each item of the user's history adds to an item's score"),
 }
 USERS_PER_BLOCK, SCORES_PER_BLOCK, ROWS_PER_BLOCK = 32, 1 << 22, 1 << 16
@@ -129,6 +146,27 @@ Floats = NDArray[np.float64]
 Ranking = list[Recommendation]
 Counted = tuple[NDArray[np.int32], Sequence[Floats]]  # a history, and how much its items count in each branch
 Best = tuple[NDArray[np.int64], NDArray[np.float32]]  # places, and their scores, best first
+
+
+class Filters(TypedDict, total=False):
+    """What a list may hold: keywords of `recommend`, `recommend_many`, `recommend_all` and `fold_in`."""
+
+    exclude_seen: bool  # leave out the items of the history; the default
+    only: (
+        Iterable[object] | None
+    )  # ids of the only items that may be in a list; None, the default, allows all
+    without: Iterable[object]  # ids of items that may not
+    diversity: float  # 0, the default, to 1; see `diversified`
+
+
+class Wanted(NamedTuple):
+    """`Filters` as the tables need them: `pool` items, none of which is barred (I,), become the `k` of a list."""
+
+    k: int
+    pool: int
+    exclude_seen: bool
+    barred: NDArray[np.bool_] | None
+    diversity: float
 
 
 class Table:
@@ -374,23 +412,47 @@ class Recommender:
         except (ArtefactError, RecursionError) as error:
             raise ArtefactError(f"artefact {str(folder)!r}: {error}") from None
 
-    def recommend(self, user: object, k: int = 10, *, exclude_seen: bool = True) -> Ranking:
+    def recommend(self, user: object, k: int = 10, **filters: Unpack[Filters]) -> Ranking:
         """Return the `k` best items; without a history the most popular, with `fallback="popularity"`."""
-        return self.recommend_many([user], k, exclude_seen=exclude_seen)[0]
+        return self.recommend_many([user], k, **filters)[0]
 
     def recommend_many(
-        self, users: Iterable[object], k: int = 10, *, exclude_seen: bool = True
+        self, users: Iterable[object], k: int = 10, **filters: Unpack[Filters]
     ) -> list[Ranking]:
         """Return what `recommend` says of each user, in the order given, but much faster."""
         chosen = np.array(self._indices("user", users), dtype=np.int64)
-        found = self.best_items(chosen, k, [self._history(user) for user in chosen] if exclude_seen else None)
-        had = self._indptr[chosen + 1] > self._indptr[chosen]
-        return [
-            self._ranking(best, None if any_ else "popularity") for best, any_ in zip(found, had, strict=True)
-        ]
+        return list(itertools.starmap(self._ranking, self._answers(chosen, self._wanted(k, **filters))))
+
+    def recommend_all(self, out: str | os.PathLike[str], k: int = 10, **filters: Unpack[Filters]) -> int:
+        """Write what `recommend` says of every user to a file, whole or not at all, and return its number of rows.
+
+        A row is user, rank (from 1), item, score, fallback. The ending of `out` is .jsonl, .csv or .parquet (which
+        needs pyarrow or polars). InputError if it is another, or if the file cannot be written.
+        """
+        everybody, wanted = np.arange(len(self.user_ids)), self._wanted(k, **filters)
+        return write_rows(
+            Path(out),
+            (
+                (self.user_ids[user], rank + 1, self.item_ids[item], score, fallback)
+                for user, (best, fallback) in enumerate(self._answers(everybody, wanted))
+                for rank, (item, score) in enumerate(zip(best[0].tolist(), best[1].tolist(), strict=True))
+            ),
+        )
+
+    def rerank(
+        self, user: object, items: Iterable[object], k: int | None = None, diversity: float = 0
+    ) -> Ranking:
+        """Return the given items, or the `k` best of them, best first for a user; those of the history as well."""
+        given = self._indices("item", items)
+        k, ids = max(1, len(given)) if k is None else k, [self.item_ids[item] for item in given]
+        return self.recommend(user, k, only=ids, exclude_seen=False, diversity=diversity)
 
     def best_items(
-        self, users: NDArray[np.int64], k: int, left_out: Sequence[NDArray[np.int32]] | None = None
+        self,
+        users: NDArray[np.int64],
+        k: int,
+        left_out: Sequence[NDArray[np.int32]] | None = None,
+        barred: NDArray[np.bool_] | None = None,
     ) -> Iterator[Best]:
         """Yield the places of the `k` best items of each user, and their scores; both are given by index.
 
@@ -398,6 +460,7 @@ class Recommender:
             users: (B,), their places in `user_ids`.
             k: at least 1; fewer are yielded where fewer are left.
             left_out: for each user the items not to yield; None leaves out none.
+            barred: (I,), the items not to yield for anybody; None for none.
         """
         k, none = _checked(k), np.zeros(0, dtype=np.int32)
         size = max(1, min(USERS_PER_BLOCK, SCORES_PER_BLOCK // len(self.item_ids)))
@@ -411,11 +474,42 @@ class Recommender:
             if trained:
                 own = rows[trained]
                 vectors, base, _ = self._parts(self._users[own], [self._counted(user) for user in own])
-                ranked = self._by_item.best(vectors, k, [out[n] for n in trained], None, base)
+                ranked = self._by_item.best(vectors, k, [out[n] for n in trained], barred, base)
                 found = dict(zip(trained, ranked, strict=True))
-            return [found[n] if n in found else _first(self._popular, k, one) for n, one in enumerate(out)]
+            return [found[n] if n in found else self._popular(k, one, barred) for n, one in enumerate(out)]
 
         return itertools.chain.from_iterable(_in_threads(best, blocks))
+
+    def _answers(self, users: NDArray[np.int64], wanted: Wanted) -> Iterator[tuple[Best, str | None]]:
+        """Yield the list of each user, and the fallback."""
+        left_out = [self._history(user) for user in users] if wanted.exclude_seen else None
+        found = self.best_items(users, wanted.pool, left_out, wanted.barred)
+        for user, best in zip(users, found, strict=True):
+            trained = self._indptr[user + 1] > self._indptr[user]
+            yield self._diversified(best, wanted), None if trained else "popularity"
+
+    def _wanted(
+        self,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        only: Iterable[object] | None = None,
+        without: Iterable[object] = (),
+        diversity: float = 0,
+    ) -> Wanted:
+        if not 0 <= diversity <= 1:
+            raise InputError(f"diversity must lie in 0..1, but is {diversity}")
+        barred = np.full(len(self.item_ids), only is not None)
+        barred[self._indices("item", () if only is None else only)] = False
+        barred[self._indices("item", without)] = True
+        pool = _checked(k) * (10 if diversity else 1)
+        return Wanted(k, pool, exclude_seen, barred if barred.any() else None, diversity)
+
+    def _diversified(self, best: Best, wanted: Wanted) -> Best:
+        if not wanted.diversity:
+            return best
+        order = diversified(best[1], self._items[best[0]], wanted.k, wanted.diversity)
+        return best[0][order], best[1][order]
 
     def similar_items(self, item: object, k: int = 10) -> Ranking:
         """Return the `k` items whose embeddings have the largest cosine with that of `item`, itself left out."""
@@ -436,19 +530,24 @@ class Recommender:
         ((rows, scores),) = self._user_cosines.best(vector, k, [np.array([index])], untrained)
         return [SimilarUser(self.user_ids[u], s) for u, s in zip(rows.tolist(), scores.tolist(), strict=True)]
 
-    def fold_in(self, history: Iterable[object], k: int = 10) -> Ranking:
+    def fold_in(self, history: Iterable[object], k: int = 10, **filters: Unpack[Filters]) -> Ranking:
         """Return the `k` best items for someone unknown to the training, from the items in their `history`.
 
         Items that occur twice count once, and those of the history are left out. An empty history gets the most
         popular items.
         """
-        seen = sorted(set(self._indices("item", history)))
-        if not seen:
-            return self._ranking(_first(self._popular, _checked(k), np.zeros(0, np.int32)), "popularity")
-        mean = self._items[seen].mean(axis=0, keepdims=True, dtype=np.float64)
+        wanted, seen = self._wanted(k, **filters), sorted(set(self._indices("item", history)))
         history = np.array(seen, dtype=np.int32)
-        parts = self._parts(mean @ self._fold_in, [(history, [np.ones(len(seen))] * len(self._branches))])
-        return self._ranking(self._by_item.best(parts[0], _checked(k), [history], None, parts[1])[0])
+        if not seen:
+            best = self._popular(wanted.pool, history, wanted.barred)
+            return self._ranking(self._diversified(best, wanted), "popularity")
+        mean = self._items[seen].mean(axis=0, keepdims=True, dtype=np.float64)
+        vectors, base, _ = self._parts(
+            mean @ self._fold_in, [(history, [np.ones(len(seen))] * len(self._branches))]
+        )
+        left_out = [history if wanted.exclude_seen else history[:0]]
+        (best,) = self._by_item.best(vectors, wanted.pool, left_out, wanted.barred, base)
+        return self._ranking(self._diversified(best, wanted))
 
     def explain(self, user: object, item: object) -> Explanation:
         """Return what each h of the user's history carries to an item's score.
@@ -517,10 +616,15 @@ class Recommender:
     def _user_cosines(self) -> Table:
         return Table(self._users, cosine=True)
 
-    @cached_property
-    def _popular(self) -> Best:
-        order = np.argsort(-self._popularity, kind="stable")
-        return order, self._popularity[order]
+    def _popular(self, k: int, left_out: NDArray[np.int32], barred: NDArray[np.bool_] | None) -> Best:
+        """Return the k items with the most interactions."""
+        counts = self._popularity.copy()
+        counts[left_out] = -np.inf
+        if barred is not None:
+            counts[barred] = -np.inf
+        order = np.argsort(-counts, kind="stable")[:k]
+        order = order[counts[order] > -np.inf]
+        return order, counts[order]
 
     def _counted(self, user: int) -> Counted:
         """Return a user's history, and for each branch how much its items count."""
@@ -558,9 +662,85 @@ def _checked(k: int) -> int:
     return operator.index(k)
 
 
-def _first(ranked: Best, k: int, left_out: NDArray[Any]) -> Best:
-    kept = np.flatnonzero(~np.isin(ranked[0], left_out))[:k]
-    return ranked[0][kept], ranked[1][kept]
+def diversified(
+    scores: NDArray[np.float32], vectors: NDArray[np.float32], k: int, diversity: float
+) -> list[int]:
+    """Return at most k places in the order of maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
+
+    The next one is always that of the largest (1 - diversity) * relevance - diversity * similarity: relevance is the
+    score, from 0 for the lowest to 1 for the highest of all that are given; similarity the largest cosine with one that
+    is chosen already. Here all are the 10 k best items, and the cosine is that of their embeddings.
+
+    Args:
+        scores: (N,), best first.
+        vectors: (N, D).
+        k: at least 1.
+        diversity: 0 gives the order of the scores.
+    """
+    units, wide, order = _unit(vectors), scores.astype(np.float64), list[int]()
+    relevance = (wide - wide.min(initial=0)) / (np.ptp(wide) or 1) if len(wide) else wide
+    nearest, free = np.full(len(wide), -1.0), np.zeros(len(wide))
+    for _ in range(min(k, len(wide))):
+        order.append(int(np.argmax((1 - diversity) * relevance - diversity * nearest + free)))
+        free[order[-1]] = -np.inf
+        nearest = np.maximum(nearest, (units * units[order[-1]]).sum(axis=1))
+    return order
+
+
+Row = tuple[str, int, str, float, str | None]
+COLUMNS = ("user", "rank", "item", "score", "fallback")
+
+
+def write_rows(out: Path, rows: Iterator[Row]) -> int:
+    """Write rows to a .jsonl, .csv or .parquet file, whole or not at all; return how many."""
+    writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
+    if out.suffix not in writers:
+        raise InputError(f"{str(out)!r} must end in one of {', '.join(writers)}")
+    written, aside = itertools.count(), out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        writers[out.suffix](aside, (row for row, _ in zip(rows, written, strict=False)))
+        aside.replace(out)
+    except OSError as error:
+        raise InputError(f"cannot write {str(out)!r}: {error.strerror or error}") from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return next(written)
+
+
+def _write_jsonl(path: Path, rows: Iterator[Row]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(_line(dict(zip(COLUMNS, row, strict=True)), "utf-8") + "\n" for row in rows)
+
+
+def _write_csv(path: Path, rows: Iterator[Row]) -> None:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((*row[:3], f"{row[3]:.7g}", row[4]) for row in rows)
+
+
+def _write_parquet(path: Path, rows: Iterator[Row]) -> None:
+    blocks = iter(lambda: list(itertools.islice(rows, 1 << 18)), [])
+    columns = (dict(zip(COLUMNS, map(list, zip(*block, strict=True)), strict=True)) for block in blocks)
+    try:
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError:
+        try:
+            polars = import_module("polars")
+        except ImportError:
+            raise InputError(".parquet needs pyarrow or polars; .jsonl and .csv need neither") from None
+        text, types = polars.String, (polars.Int32, polars.Float32)
+        schema = dict(zip(COLUMNS, (text, types[0], text, types[1], text), strict=True))
+        # It takes all blocks at once; as columns they are small.
+        polars.concat(polars.DataFrame(one, schema) for one in ({}, *columns)).write_parquet(path)
+        return
+    text, types = arrow.string(), (arrow.int32(), arrow.float32())
+    schema = arrow.schema(list(zip(COLUMNS, (text, types[0], text, types[1], text), strict=True)))
+    with parquet.ParquetWriter(path, schema) as writer:
+        for one in columns:
+            writer.write_table(arrow.table(one, schema))
 
 
 def _in_threads(function: Callable[[slice], list[Best]], blocks: Sequence[slice]) -> Iterator[list[Best]]:
@@ -723,15 +903,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (options, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
-        command.add_argument("-k", type=int, default=10, help="at most so many lines (default 10)")
-        for option in options:
-            action = "append" if option == "history" else "store"
-            command.add_argument(f"--{option}", required=True, metavar="ID", action=action)
+        for option in (*options, "k"):
+            command.add_argument("-k" if option == "k" else f"--{option}", **OPTIONS[option])
     return parser.parse_args(arguments)
 
 
-def _history_ids(texts: list[str], known: Iterable[str]) -> Iterator[str]:
-    """Read each `--history`: one known id as a whole, a JSON list, or ids between commas."""
+def _ids(option: str, texts: list[str], known: Iterable[str]) -> Iterator[str]:
+    """Read each value of an option: one known id as a whole, a JSON list, or ids between commas."""
     for text in texts:
         if text in known:
             yield text
@@ -739,23 +917,24 @@ def _history_ids(texts: list[str], known: Iterable[str]) -> Iterator[str]:
             try:
                 yield from map(str, json.loads(text))
             except (ValueError, RecursionError):
-                raise InputError(f"--history {text!r} is not a JSON list") from None
+                raise InputError(f"--{option} {text!r} is not a JSON list") from None
         else:
             yield from filter(None, map(str.strip, text.split(",")))
 
 
 def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     model = Recommender.load(getattr(asked, "folder", Path(__file__).parent))
-    values = [getattr(asked, option) for option in COMMANDS[asked.command][0]]
-    if asked.command == "explain":
-        why, k = model.explain(*values), _checked(asked.k)
+    given: dict[str, Any] = {key: value for key, value in vars(asked).items() if value is not None}
+    command, _ = given.pop("command"), given.pop("folder", None)
+    for option in given.keys() & {"history", "items", "only", "without"}:
+        given[option] = _ids(option, given[option], model._index["item"])
+    if command == "explain":
+        k, why = _checked(given.pop("k", 10)), model.explain(**given)
         yield why._asdict() | {"contributions": len(why.contributions)}
         yield from (one._asdict() for one in why.contributions[:k])
-    else:
-        if asked.command == "fold-in":
-            values = [_history_ids(asked.history, frozenset(model.item_ids))]
-        found = getattr(model, asked.command.replace("-", "_"))(*values, asked.k)
-        yield from (one._asdict() for one in found)
+        return
+    found = getattr(model, command.replace("-", "_"))(**given)
+    yield from ({"rows": found},) if command == "recommend-all" else (one._asdict() for one in found)
 
 
 def _line(answer: dict[str, Any], encoding: str) -> str:

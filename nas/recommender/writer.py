@@ -44,6 +44,7 @@ class ArtefactContents:
         branches: the arrays of BRANCH_LAYOUT of each branch but "graph".
         titles: one an item, "" where unknown; or None.
         genres: a sequence of texts an item; or None.
+        picture: the architecture as a drawing in characters, for README.md.
     """
 
     data_name: str
@@ -63,6 +64,7 @@ class ArtefactContents:
     branches: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     titles: Sequence[str] | None = None
     genres: Sequence[Sequence[str]] | None = None
+    picture: str = ""
 
 
 def fit_fold_in(
@@ -252,11 +254,16 @@ def _readme(model: Recommender, contents: ArtefactContents) -> str:
     some = [model.item_ids[item] for item in history[:3]] or model.item_ids[:1]
     user_id, best = model.user_ids[user], model.recommend(model.user_ids[user], 3)
     item_id = best[0].item if best else some[0]
+    shown = json.dumps(some, ensure_ascii=False)
+    drawing = f"```\n{contents.picture}\n```\n\n" if contents.picture else ""
     commands = [
         ["recommend", *_option("--user", user_id), "-k", "3"],
+        ["recommend", *_option("--user", user_id), *_option("--without", shown), "--diversity", "0.3"],
+        ["recommend-all", "--out", "../lists.csv"],
+        ["rerank", *_option("--user", user_id), *_option("--items", shown)],
         ["similar-items", *_option("--item", item_id), "-k", "3"],
         ["similar-users", *_option("--user", user_id), "-k", "3"],
-        ["fold-in", *_option("--history", json.dumps(some, ensure_ascii=False)), "-k", "3"],
+        ["fold-in", *_option("--history", shown), "-k", "3"],
         ["explain", *_option("--user", user_id), *_option("--item", item_id), "-k", "3"],
     ]
     shell = "\n".join(shlex.join(["python", "recommender.py", *words]) for words in commands)
@@ -274,7 +281,7 @@ hold {len(contents.seen_items)}. Fingerprint `{contents.fingerprint}`.
 
 ## Architecture
 
-```json
+{drawing}```json
 {_json(dict(contents.architecture)).strip()}
 ```
 
@@ -296,10 +303,23 @@ trained by
 {shell}
 ```
 
-Each prints JSON lines, best first. Exit code 2 and one line on standard error: an unknown id, a wrong option, or a damaged
-folder. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
+Each prints JSON lines, best first. Exit code 2 and one line on standard error: an unknown id, a wrong option, a damaged
+folder, or a file that cannot be written. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
 users is served by `fold-in` from the items they had. `explain` prints the score, then what each item of the history adds
 to it; `personal` is the rest.
+
+What may be in a list:
+
+| option | what it does |
+|---|---|
+| `--only IDS` | none but these items, such as what is in stock |
+| `--without IDS` | not these items |
+| `--with-seen` | items of the history too, which are left out otherwise |
+| `--diversity 0.3` | gives up some score for items unlike each other, chosen among ten times as many (maximal marginal relevance, Carbonell and Goldstein 1998); 0, the default, is off, 1 looks at nothing else |
+
+`IDS` is `a,b,c`, or `'["a,b", "c"]'` where ids hold commas; an option may be repeated. `rerank` sorts items that you give, all
+of them, whether the user had them or not. `recommend-all` writes `user,rank,item,score,fallback` for all users into a file
+ending in `.csv`, `.jsonl` or `.parquet` (the latter with pyarrow or polars installed), whole or not at all.
 
 ## From Python
 
@@ -314,6 +334,9 @@ for one in model.recommend({user_id!r}, k=3):
     print(one.item, one.title, one.score)
 {answer}
 model.recommend_many({model.user_ids[:2]!r}, k=3)
+model.recommend({user_id!r}, without={some!r}, exclude_seen=False, diversity=0.3)
+model.rerank({user_id!r}, {some!r})
+model.recommend_all("../lists.csv", k=3)
 model.similar_items({item_id!r}, k=3)
 model.similar_users({user_id!r}, k=3)
 model.fold_in({some!r}, k=3)

@@ -14,6 +14,7 @@ from nas.model.spectral import singular_vectors
 from nas.model.via_users import ViaUsers
 from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
 from nas.space.architecture import Architecture
+from nas.space.picture import picture
 
 # Relative to the mean squared length of a history's mean; it only keeps the least squares well-posed.
 _RIDGE = 0.01
@@ -54,6 +55,7 @@ def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], fo
         },
         titles=history.items.title,
         genres=history.items.genres,
+        picture=picture(architecture),
     )
     return write_artefact(folder, contents)
 
