@@ -1,10 +1,10 @@
 """A recommender that runs by itself: this file, numpy, safetensors and the folder of an artefact.
 
 `python recommender.py --help` lists its commands. Each prints JSON lines; the exit code is 0, or 2 after one line on
-standard error if the input is wrong. The folder, format version 3:
+standard error if the input is wrong. The folder, format version 4:
 
-    manifest.json        format version, architecture, recipe, metrics, data, fusion, sha256 and size of each other
-                         file, dtype and shape of each array, and `sha256`, of the manifest itself
+    manifest.json        format version, architecture, recipe, metrics, data, fusion, precision, sha256 and size of each
+                         other file, dtype and shape of each array, and `sha256`, of the manifest itself
     weights.safetensors  the arrays of LAYOUT below, and for each branch of the fusion but "graph" those of BRANCH_LAYOUT
     users.json           ids as text; the position is the index
     items.json           likewise
@@ -15,6 +15,12 @@ A score is the sum over the branches of the fusion: the branch's weight, times i
 its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. W is kept
 whole, as sparse rows, or as A X' B X A, with diagonal A and B, and X the histories of all users (1 where a user had an
 item). Where "graph" is the only branch, its scores are taken as they are.
+
+With the precision "float16" or "int8", any float32 array may be float16 instead; one of two dimensions, and W's entries,
+int8 with a float32 array NAME_scale beside it, by whose number each row is multiplied; and any int32 array uint16.
+
+A folder is not trusted: nothing in it is run, and whatever it holds, loading it and answering one question takes memory
+of at most 64 times its size, plus 16 MB.
 """
 
 import argparse
@@ -37,7 +43,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 LAYOUT = {  # U users, I items, D columns, N interactions
     "user_embeddings": ("float32", ("U", "D")),
     "item_embeddings": ("float32", ("I", "D")),  # a user's row times an item's row is the score
@@ -57,6 +63,7 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
     "right": ("float32", ("r", "I")),  # R
     "counts": ("float32", ("N",)),  # how much each item of `seen_items` counts; without it, 1
 }
+MANIFEST_BYTES = 1 << 24  # at most; the others are as large as it says
 LARGEST = 1e9  # so that embedding @ fold_in @ embedding stays within float32
 REQUIRED = {"weights.safetensors", "users.json", "items.json"}
 MANY = {"action": "append", "metavar": "ID,ID,..."}  # or a JSON list; may be repeated
@@ -389,7 +396,7 @@ class Recommender:
         """Hold the parts that the module's docstring describes; raise ArtefactError if one is wrong."""
         self._index = {"user": _index("users", users), "item": _index("items", items)}
         self._titles, self._genres = _check_titles(titles, len(items))
-        fusion = _fusion(manifest)
+        fusion, arrays = _fusion(manifest), _widened(arrays)
         _check_arrays(arrays, len(users), len(items), [name for name in fusion if name != "graph"])
         self._weight, self._plain = fusion.pop("graph", 0.0), not fusion.keys() - {"graph"}
         self._branches = [
@@ -408,6 +415,11 @@ class Recommender:
             _check_manifest(manifest)
             files = {name: _read(Path(folder), name, entry) for name, entry in manifest["files"].items()}
             users, items, arrays = files["users.json"], files["items.json"], files["weights.safetensors"]
+            found = {
+                name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()
+            }
+            if manifest.get("arrays") != found:
+                raise ArtefactError("the arrays of weights.safetensors are not those in manifest.json")
             return cls(manifest, users, items, files.get("titles.json"), arrays)
         except (ArtefactError, RecursionError) as error:
             raise ArtefactError(f"artefact {str(folder)!r}: {error}") from None
@@ -792,6 +804,8 @@ def _read(folder: Path, name: str, stated: object = None) -> Any:
         # A plain name cannot lead out of the folder, on any operating system; a link could.
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or path.is_symlink() or not path.is_file():
             raise ValueError("it is missing, or not a plain file in the folder")
+        if name == "manifest.json" and path.stat().st_size > MANIFEST_BYTES:
+            raise ValueError(f"it has more than {MANIFEST_BYTES} bytes")
         content = path.read_bytes()
         found = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         if name != "manifest.json" and found != stated:
@@ -838,6 +852,26 @@ def _fusion(manifest: dict[str, Any]) -> dict[str, float]:
     return {name: float(weight) for name, weight in fusion.items()}
 
 
+def _widened(arrays: Arrays) -> Arrays:
+    """Return the arrays as the layouts have them, whatever their precision."""
+    found = dict(arrays)
+    for name, one in arrays.items():
+        if one.dtype in (np.uint16, np.float16):
+            found[name] = one.astype(np.int32 if one.dtype == np.uint16 else np.float32)
+        elif one.dtype == np.int8:
+            scale, sizes = found.pop(f"{name}_scale", None), None
+            if scale is None or one.ndim not in (1, 2):
+                raise ArtefactError(f"{name} of int8 must have rows, and {name}_scale")
+            if one.ndim == 1:
+                indptr = arrays.get(f"{name.removesuffix('weights')}indptr", one)
+                _check_array(f"the indptr of {name}", indptr, "int64", (indptr.size,))
+                _check_rows(name, indptr, np.zeros(len(one), dtype=np.int8), 1)
+                sizes = np.diff(indptr)
+            _check_array(f"{name}_scale", scale, "float32", (len(one) if sizes is None else len(sizes),))
+            found[name] = one * (scale[:, None] if sizes is None else np.repeat(scale, sizes))
+    return found
+
+
 def _check_branch(arrays: Arrays, name: str, users: int, items: int, interactions: int) -> None:
     held = {key: arrays[f"{name}_{key}"] for key in BRANCH_LAYOUT if f"{name}_{key}" in arrays}
     forms = [{"dense"}, {"indptr", "items", "weights"}, {"item_shares", "user_shares"}]
@@ -858,7 +892,7 @@ def _check_branch(arrays: Arrays, name: str, users: int, items: int, interaction
 
 def _check_rows(name: str, indptr: NDArray[Any], columns: NDArray[Any], items: int) -> None:
     """Check compressed sparse rows, each a part of `columns`."""
-    if indptr[0] != 0 or indptr[-1] != len(columns) or (indptr[1:] < indptr[:-1]).any():
+    if not indptr.size or indptr[0] != 0 or indptr[-1] != len(columns) or (indptr[1:] < indptr[:-1]).any():
         raise ArtefactError(f"{name}_indptr must rise from 0 to {len(columns)}")
     if len(columns) and not 0 <= columns.min() <= columns.max() < items:
         raise ArtefactError(f"{name}_items must lie in 0..{items - 1}")

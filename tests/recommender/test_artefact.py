@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,11 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object] = dict) -> No
     for name in manifest["files"]:
         data = (folder / name).read_bytes()
         manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with suppress(Exception):
+        arrays = safetensors.numpy.load((folder / "weights.safetensors").read_bytes())
+        manifest["arrays"] = {
+            name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()
+        }
     change(manifest)
     manifest["sha256"] = manifest_sha256(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -65,7 +71,7 @@ def test_the_folder_holds_what_the_contract_says(artefact: Path, make: Make) -> 
     files = content(artefact)
     assert set(files) == FILES
     manifest = json.loads(files["manifest.json"])
-    assert (manifest["project"], manifest["format_version"], manifest["score"]) == ("nas-recsys", 3, "dot")
+    assert (manifest["project"], manifest["format_version"], manifest["score"]) == ("nas-recsys", 4, "dot")
     contents = make()
     assert manifest["data"] == {
         "name": "random data",
@@ -233,12 +239,20 @@ def test_a_pipe_does_not_hang(copy: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "version": (lambda m: m.update(format_version=1), "format_version must be 3, but is 1"),
+    "version": (lambda m: m.update(format_version=1), "format_version must be 4, but is 1"),
     "project": (lambda m: m.update(project="other"), "project must be 'nas-recsys'"),
     "score": (lambda m: m.update(score="cosine"), "score must be 'dot'"),
     "files is a list": (lambda m: m.update(files=[]), 'object "files"'),
     "no weights": (lambda m: m["files"].pop("weights.safetensors"), r"lists no weights.safetensors"),
     "entry is null": (lambda m: m["files"].update({"users.json": None}), r"cannot use 'users.json'"),
+    "an array that is not there": (
+        lambda m: m["arrays"].update(more={"dtype": "int8", "shape": [1]}),
+        "not those in manifest.json",
+    ),
+    "an array of another shape": (
+        lambda m: m["arrays"]["fold_in"].update(shape=[10**12, 10**12]),
+        "not those in manifest.json",
+    ),
     "wrong size": (lambda m: m["files"]["users.json"].update(bytes=1), r"cannot use 'users.json'"),
 }
 
