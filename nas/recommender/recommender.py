@@ -712,8 +712,8 @@ def write_rows(out: Path, rows: Iterator[Row]) -> int:
     try:
         writers[out.suffix](aside, (row for row, _ in zip(rows, written, strict=False)))
         aside.replace(out)
-    except OSError as error:
-        raise InputError(f"cannot write {str(out)!r}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # an id may hold half a character
+        raise InputError(f"cannot write {str(out)!r}: {getattr(error, 'strerror', None) or error}") from None
     finally:
         aside.unlink(missing_ok=True)
     return next(written)
