@@ -79,7 +79,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "diversity": {"help": "0 to 1: give up score for items unlike each other (default 0)", "type": float},
     "k": {"help": "at most so many for each (default 10, for rerank all)", "type": int},
 }
-FILTERS = ("only", "without", "with-seen", "diversity")
+FILTERS = "only", "without", "with-seen", "diversity"
 COMMANDS = {
     "recommend": (["user", *FILTERS], "the best items for a user"),
     "recommend-all": (["out", *FILTERS], "the best items for every user, into a file"),
@@ -159,10 +159,8 @@ class Filters(TypedDict, total=False):
     """What a list may hold: keywords of `recommend`, `recommend_many`, `recommend_all` and `fold_in`."""
 
     exclude_seen: bool  # leave out the items of the history; the default
-    only: (
-        Iterable[object] | None
-    )  # ids of the only items that may be in a list; None, the default, allows all
-    without: Iterable[object]  # ids of items that may not
+    only: Iterable[object] | None  # the only items that may be in a list; None, the default, allows all
+    without: Iterable[object]  # items that may not
     diversity: float  # 0, the default, to 1; see `diversified`
 
 
