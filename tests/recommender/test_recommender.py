@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -78,6 +78,7 @@ def agrees(
     np.testing.assert_allclose(scores[found], scores[expected], rtol=1e-6, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(data=st.data(), k=st.integers(1, 15), chunk=st.sampled_from([1, 24, 8192]))
 def test_the_best_of_a_table_are_the_head_of_a_full_stable_sort(
     data: st.DataObject, k: int, chunk: int
@@ -119,6 +120,7 @@ def test_what_float32_cannot_tell_apart_float64_does(monkeypatch: pytest.MonkeyP
     assert again.tolist() == places.tolist()
 
 
+@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15), exclude=st.booleans())
 def test_recommend_is_a_stable_sort_of_the_dense_scores(
     make: Make, variation: dict[str, Any], k: int, exclude: bool
@@ -137,6 +139,7 @@ def test_recommend_is_a_stable_sort_of_the_dense_scores(
         assert {one.fallback for one in ranking} <= {None if len(seen) else "popularity"}
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 15))
 def test_ties_are_in_the_order_of_the_items(make: Make, seed: int, k: int) -> None:
     # Products of small integers are exact, so the order must be as well.
@@ -177,6 +180,7 @@ def test_neither_blocks_nor_threads_change_anything(
         assert model_of(contents).recommend_many(contents.user_ids, 7) == whole
 
 
+@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15))
 def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, Any], k: int) -> None:
     contents = make(**variation)
@@ -199,6 +203,7 @@ def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, A
         assert not {one.user for one in found} & {user_id, *(f"u{one}" for one in untrained)}
 
 
+@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15), data=st.data())
 def test_fold_in_scores_by_the_mapped_mean(
     make: Make, variation: dict[str, Any], k: int, data: st.DataObject
@@ -217,6 +222,7 @@ def test_fold_in_scores_by_the_mapped_mean(
     assert {one.fallback for one in popular} == {"popularity"}
 
 
+@settings(deadline=None)
 @given(variation=variations)
 def test_explanation_adds_up_to_the_score(make: Make, variation: dict[str, Any]) -> None:
     contents = make(**variation)
@@ -332,6 +338,7 @@ def test_load_gives_what_was_written(make: Make, tmp_path: Path) -> None:
     assert (loaded.user_ids, loaded.item_ids) == (contents.user_ids, contents.item_ids)
 
 
+@settings(deadline=None)
 @given(variation=variations, ridge=st.sampled_from([0.01, 0.5, 3.0]))
 def test_fold_in_map_is_the_ridge_regression(make: Make, variation: dict[str, Any], ridge: float) -> None:
     contents = make(**variation)
