@@ -25,6 +25,7 @@ bench: $(READY)
 	$(BIN)/python experiments/benchmarks/training.py --scale --memory --out results/benchmarks/training.json
 	$(BIN)/python experiments/benchmarks/evaluation.py --out results/benchmarks/evaluation.json
 	$(BIN)/python experiments/benchmarks/generation.py --out results/benchmarks/generation.json
+	$(BIN)/python experiments/benchmarks/serving.py --out results/benchmarks/serving.json
 
 # The data of all but ml-100k has to be in data/; see the files in experiments/.
 quality: $(READY)

@@ -22,6 +22,7 @@ from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
+from nas.recommender.writer import PRECISIONS
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
@@ -101,12 +102,19 @@ class Run:
             recipe = recipe_of(self._finished("recipe.json"))
             return retrain(context, self._architecture(architecture_id), recipe)
 
-    def export(self, folder: Path | str, architecture_id: str | None = None) -> Path:
+    def export(
+        self, folder: Path | str, architecture_id: str | None = None, precision: str = "float32"
+    ) -> Path:
         """Write the winner, or another retrained architecture, as an artefact; return its folder.
 
+        `precision` is that of its numbers: float32, float16 or int8. For the latter two, `metrics` in its manifest.json
+        say what they do to validation NDCG@20.
+
         Raises:
-            UserError: the architecture was not retrained, or the folder holds something else.
+            UserError: the architecture was not retrained, the folder holds something else, or no such precision.
         """
+        if precision not in PRECISIONS:
+            raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
         winner = self.summary["winner"]["id"]
         chosen = winner if architecture_id is None else architecture_id
         name = self.summary["winner"]["name"] if chosen == winner else chosen
@@ -119,7 +127,7 @@ class Run:
         context = self._open()
         with self.folder.locked():
             test = self.summary["winner"]["test"] if chosen == winner else None
-            export(context, result, _metrics(result, test), Path(folder))
+            export(context, result, _metrics(result, test), Path(folder), precision)
         return Path(folder)
 
     def _open(self) -> Context:
