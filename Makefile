@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: search test test-slow check bench quality fidelity clean
+.PHONY: search test test-slow check bench quality fidelity search-efficiency clean
 
 search: $(READY)
 	$(BIN)/nas search
@@ -26,6 +26,7 @@ bench: $(READY)
 	$(BIN)/python experiments/benchmarks/evaluation.py --out results/benchmarks/evaluation.json
 	$(BIN)/python experiments/benchmarks/generation.py --out results/benchmarks/generation.json
 	$(BIN)/python experiments/benchmarks/fold_in.py --out results/benchmarks/fold_in.json
+	$(BIN)/python experiments/benchmarks/serving.py --out results/benchmarks/serving.json
 
 # The data of all but ml-100k has to be in data/; see the files in experiments/.
 quality: $(READY)
@@ -36,6 +37,10 @@ quality: $(READY)
 fidelity: $(READY)
 	$(BIN)/nas fidelity results/ml-100k --n 50 --seeds 2
 	$(BIN)/python experiments/benchmarks/fidelity.py results/ml-100k
+
+# What searches find in equal time: seven methods, five seeds, ten minutes each, six hours in all.
+search-efficiency: $(READY)
+	$(BIN)/python experiments/benchmarks/search_efficiency.py --plot results/search-efficiency/ml-100k-600/plot.html
 
 clean:
 	rm -rf $(VENV)

@@ -127,11 +127,24 @@ def export_command(
     architecture: Annotated[
         str | None, typer.Option(metavar="ID", help="A retrained architecture; the winner by default.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the artefact's numbers: float32, float16 or int8.")
+    ] = "float32",
     as_json: Json = False,
 ) -> None:
     """Write a retrained architecture as a recommender that runs by itself."""
-    folder = nas.Run(run).export(out, architecture)
-    _print_json({"folder": str(folder)}) if as_json else print(folder)
+    folder = nas.Run(run).export(out, architecture, precision)
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["metrics"].get("precision", {})
+    if as_json:
+        _print_json({"folder": str(folder), "bytes": size, "precision": precision} | found)
+        return
+    print(folder)
+    for metric, values in found.items():
+        print(
+            f"{size:,} bytes; {metric} of the validation part, which it was fitted on: float32 "
+            f"{values['float32']:.4f}, {precision} {values[precision]:.4f}, {values['lost']:.2%} lost"
+        )
 
 
 @spaces.command("check")
@@ -183,6 +196,10 @@ def _print_summary(run: nas.Run) -> None:
         f"{found['trials']} trials, {found['unique_architectures']} architectures of {found['space_size']:,}, "
         f"{summary['seconds_total']:.0f} s in all"
     )
+    if found.get("ended") == "patience":
+        print(f"the search stood still after {found['trials']} of {found['asked']} trials")
+    for one in winner.get("constraints", []):
+        print(f"{'keeps to' if one['held'] else 'BREAKS'} {one['constraint']}: {one['value']:.6g}")
     own = {"name": "[bold]winner", "test": winner["test"], "difference": {}}
     print_models([own, *summary["baselines"]], run.experiment.metric, "winner's lead")
     repeats = winner.get("repeats", {"number": 1})

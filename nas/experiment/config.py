@@ -1,14 +1,15 @@
 """The experiment file: which data, which split, which space, and how much work."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 from nas.baselines import BASELINES, TRAINED
 from nas.data import DataConfig, SplitConfig
 from nas.errors import UserError
 from nas.model.metrics import METRICS
+from nas.search.constraints import Constraint
 from nas.search.objectives import direction, list_lengths
 from nas.search.samplers import SAMPLERS
 from nas.shipped import find
@@ -19,6 +20,14 @@ DEFAULT_SPACE = "full"
 """Of an experiment that names none, unless the data is large."""
 
 _SECTION = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _read_constraint(value: Any) -> Constraint:
+    return value if isinstance(value, Constraint) else Constraint.parse(value)
+
+
+ConstraintText = Annotated[Constraint, BeforeValidator(_read_constraint), PlainSerializer(str)]
+"""A constraint, spelt as a text in an experiment file."""
 
 
 class RecipeConfig(BaseModel):
@@ -39,6 +48,8 @@ class SupernetConfig(BaseModel):
     """Epochs; each passes over all training interactions once."""
     random: int = Field(default=2, ge=1)
     """Random architectures a step, besides a wide and a narrow one."""
+    tuning: int = Field(default=3, ge=0)
+    """Epochs that a candidate's graph branch is trained for itself, from the shared weights, before it is judged."""
 
 
 class SearchConfig(BaseModel):
@@ -56,6 +67,10 @@ class SearchConfig(BaseModel):
     """Seed of the search, the supernet, the recipe and the retraining."""
     objectives: tuple[str, ...] = ("ndcg@20", "refresh_macs")
     """Two or more; the first has to be a quality and decides among retrained candidates."""
+    constraints: tuple[ConstraintText, ...] = ()
+    """Bounds on objectives, such as `refresh_macs <= 2e8` or `coverage@20 >= 0.3`; costs are those in service."""
+    patience: int | None = Field(default=None, ge=1)
+    """Trials without a move of the hypervolume after which the search ends before its time; None: never."""
     storage: str | None = None
     """URL of the study's database; None is `study.db` in the run folder."""
     users: int = Field(default=4000, ge=1)
@@ -67,6 +82,24 @@ class SearchConfig(BaseModel):
         if sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {sampler!r}; expected one of {sorted(SAMPLERS)}")
         return sampler
+
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _list_of_constraints(cls, constraints: Any) -> Any:
+        if isinstance(constraints, str):
+            raise ValueError(f"expected a list, such as [{constraints}], but got {constraints!r}")
+        return constraints
+
+    @field_validator("constraints")
+    @classmethod
+    def _one_bound_each(cls, constraints: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
+        names = [one.name for one in constraints]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"{name} has more than one bound; keep one of {[str(o) for o in constraints]}, but got both"
+                )
+        return constraints
 
     @field_validator("objectives")
     @classmethod
@@ -169,7 +202,8 @@ class Experiment(BaseModel):
     @property
     def ks(self) -> tuple[int, ...]:
         """Every list length that is measured; 10 and 20 always."""
-        return tuple(sorted({10, 20} | list_lengths(list(self.search.objectives))))
+        names = [*self.search.objectives, *(one.name for one in self.search.constraints)]
+        return tuple(sorted({10, 20} | list_lengths(names)))
 
     def given(self) -> dict[str, Any]:
         """Return what was set, without what was left to defaults, as plain values that `parse` reads."""

@@ -19,6 +19,8 @@ from nas.errors import UserError
 from nas.experiment.closed_forms import ClosedForms
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
+from nas.experiment.reachable import check_reachable
+from nas.experiment.service_costs import ServiceCosts
 from nas.experiment.sizing import sized
 from nas.experiment.storage import open_storage
 from nas.experiment.trainings import Trainings
@@ -65,7 +67,8 @@ class Context:
         """Load and split the data, then claim the folder: what is wrong with either is found before a file is written.
 
         Raises:
-            UserError: bad data, a folder that holds another experiment or other data, or no such device.
+            UserError: bad data, constraints that nothing can meet, a folder that holds another experiment or other data,
+                or no such device.
         """
         if experiment.device == "cuda" and not torch.cuda.is_available():
             raise UserError("device: cuda is asked for, but torch finds no GPU; expected auto or cpu")
@@ -94,8 +97,10 @@ class Context:
                 )
         if experiment.search.storage is not None:
             open_storage(experiment, path)
-        folder.claim(experiment)
         context = cls(experiment, folder, interactions, parts)
+        if not folder.started:
+            check_reachable(context)
+        folder.claim(experiment)
         if folder.read_json("data.json") is None:
             folder.write_json("data.json", context._describe_data())
         return context
@@ -159,6 +164,11 @@ class Context:
     def closed_forms(self) -> ClosedForms:
         """The fitted closed-form branches."""
         return ClosedForms(self)
+
+    @cached_property
+    def costs(self) -> ServiceCosts:
+        """What architectures cost in service."""
+        return ServiceCosts(self)
 
     @cached_property
     def trainings(self) -> Trainings:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,18 @@ from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
+from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import export
 from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_candidate, tuned_lightgcn
-from nas.experiment.stages.retrain import retrain, retrain_best
+from nas.experiment.stages.retrain import best_first, retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
+from nas.recommender.writer import PRECISIONS
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
@@ -99,12 +102,19 @@ class Run:
             recipe = recipe_of(self._finished("recipe.json"))
             return retrain(context, self._architecture(architecture_id), recipe)
 
-    def export(self, folder: Path | str, architecture_id: str | None = None) -> Path:
+    def export(
+        self, folder: Path | str, architecture_id: str | None = None, precision: str = "float32"
+    ) -> Path:
         """Write the winner, or another retrained architecture, as an artefact; return its folder.
 
+        `precision` is that of its numbers: float32, float16 or int8. For the latter two, `metrics` in its manifest.json
+        say what they do to validation NDCG@20.
+
         Raises:
-            UserError: the architecture was not retrained, or the folder holds something else.
+            UserError: the architecture was not retrained, the folder holds something else, or no such precision.
         """
+        if precision not in PRECISIONS:
+            raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
         winner = self.summary["winner"]["id"]
         chosen = winner if architecture_id is None else architecture_id
         name = self.summary["winner"]["name"] if chosen == winner else chosen
@@ -117,7 +127,7 @@ class Run:
         context = self._open()
         with self.folder.locked():
             test = self.summary["winner"]["test"] if chosen == winner else None
-            export(context, result, _metrics(result, test), Path(folder))
+            export(context, result, _metrics(result, test), Path(folder), precision)
         return Path(folder)
 
     def _open(self) -> Context:
@@ -219,7 +229,7 @@ def _make_summary(context: Context) -> dict[str, Any]:
     recipe = recipe_of(chosen)
     weights, supernet = train_supernet(context, recipe)
     space, branches = settle_branches(context)
-    found = run_search(context, space, weights)
+    found = run_search(context, space, weights, recipe)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
     retrained, tuning = _tuned(context, space, retrained, recipe, tuned_lightgcn(chosen))
     winner = retrained[0]
@@ -254,11 +264,11 @@ def _tuned(
         tuning.append(tune_candidate(context, architecture, recipe))
         tuned = retrain(context, architecture, recipe_of(tuning[-1]), tuned=True)
         all_trained[tuned["name"]] = tuned
-    for architecture in _known_fusions(space, lightgcn):
-        same = retrain(context, architecture, recipe)
-        all_trained[same["name"]] = same
-    metric = context.experiment.metric
-    return sorted(all_trained.values(), key=lambda result: -result["validation"][metric]), tuning
+    for known in _known_fusions(space, lightgcn):
+        for architecture in _within_limits(context, known):
+            same = retrain(context, architecture, recipe)
+            all_trained[same["name"]] = same
+    return best_first(context, list(all_trained.values())), tuning
 
 
 def _known_fusions(space: SearchSpace, lightgcn: Architecture) -> list[Architecture]:
@@ -269,6 +279,19 @@ def _known_fusions(space: SearchSpace, lightgcn: Architecture) -> list[Architect
     found = [Architecture.model_validate({**branches, "graph": one.graph}) for one in known]
     optional = 0 in space.fusion.graph.choices
     return found + ([Architecture.model_validate(branches)] if branches and optional else [])
+
+
+def _within_limits(context: Context, architecture: Architecture) -> list[Architecture]:
+    """Return the architecture, or where it breaks the constraints on costs, the largest parts of it that do not."""
+    for count in range(len(architecture.branches), 0, -1):
+        parts = [
+            Architecture.model_validate(dict(some))
+            for some in combinations(architecture.branches.items(), count)
+        ]
+        kept = [part for part in parts if affordable(context, part)]
+        if kept:
+            return kept
+    return []
 
 
 def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:

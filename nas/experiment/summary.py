@@ -1,9 +1,11 @@
 """`summary.json`: what a finished run has to say, in numbers."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.experiment.context import Context
-from nas.model.evaluation import costs
+from nas.experiment.stages.search import plateau_of
+from nas.search.constraints import Constraint
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture
 
@@ -22,11 +24,8 @@ def summarise(
     """Return the contents of `summary.json`; `retrained` is best first, costs are in seconds of wall-clock."""
     experiment, winner = context.experiment, retrained[0]
     architecture = Architecture.model_validate(winner["architecture"])
-    interactions = context.interactions
-    models = context.closed_forms.of(architecture, "train and valid")
-    cost = costs(
-        architecture, interactions.n_users, interactions.n_items, len(context.train_and_valid), models
-    )
+    cost = context.costs(architecture) | {"artefact_bytes": artefact_bytes}
+    constraints = experiment.search.constraints
     seconds = {
         "recipe": recipe["seconds"],
         "supernet": supernet["seconds"],
@@ -46,6 +45,10 @@ def summarise(
             "sampler": experiment.search.sampler,
             "objectives": list(experiment.search.objectives),
             "trials": len(found),
+            "asked": experiment.search.trials,
+            "ended": "patience" if plateau_of(context, found).reached else "trials",
+            "constraints": [str(one) for one in constraints],
+            "feasible": sum(c.feasible for c in found),
             "unique_architectures": len({c.architecture for c in found}),
             "space": experiment.search_space.name,
             "space_size": experiment.search_space.size(),
@@ -70,6 +73,7 @@ def summarise(
             "parameters": cost["parameters"],
             "refresh_macs": cost["refresh_macs"],
             "artefact_bytes": artefact_bytes,
+            "constraints": _held(constraints, winner["validation"] | cost),
         },
         "baselines": test["baselines"],
         "test_users": test["users"],
@@ -78,3 +82,11 @@ def summarise(
         "seconds": seconds,
         "seconds_total": sum(seconds.values()),
     }
+
+
+def _held(constraints: Sequence[Constraint], values: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Say of each constraint whether the winner keeps to it: qualities on validation data, costs as exported."""
+    return [
+        {"constraint": str(one), "value": values[one.name], "held": one.excess(values[one.name]) <= 0}
+        for one in constraints
+    ]

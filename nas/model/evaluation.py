@@ -118,7 +118,7 @@ def costs(
     histories = 2 * (n_users + 1) + n_interactions
     found = {"parameters": 0, "refresh_macs": 0, "artefact_bytes": 4 * (histories + n_items)}
     parts = [_graph_costs(architecture.graph, n_users, n_items, n_interactions)] if architecture.graph else []
-    parts += [_history_costs(model, n_users, n_items, n_interactions) for model in models.values()]
+    parts += [history_costs(model, n_users, n_items, n_interactions) for model in models.values()]
     for part in parts:
         found = {name: found[name] + part[name] for name in found}
     return found
@@ -145,7 +145,8 @@ def _graph_costs(branch: GraphBranch, n_users: int, n_items: int, n_interactions
     return {"parameters": parameters, "refresh_macs": macs, "artefact_bytes": 4 * stored}
 
 
-def _history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+def history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
+    """Return what a fitted closed-form branch adds to the `costs` of an architecture."""
     rank = 0 if model.left is None else model.left.shape[1]
     if isinstance(model.weights, ViaUsers):
         macs, stored = model.weights.macs, model.entries

@@ -17,15 +17,15 @@ class Memory:
         self._most, self._held = most_bytes, 0
         self._tensors: OrderedDict[Hashable, Tensor] = OrderedDict()
 
-    def get(self, key: Hashable, size: int, make: Callable[[], Tensor]) -> Tensor:
-        """Return the first `size` columns of what is kept under `key`, made first where it is not kept so wide."""
+    def get(self, key: Hashable, size: int | None, make: Callable[[], Tensor]) -> Tensor:
+        """Return the first `size` columns (None: all) of what is kept under `key`, made first where it is not so wide."""
         kept = self._tensors.get(key)
-        if kept is None or kept.shape[1] < size:
+        if kept is None or kept.shape[1] < (size or 0):
             kept = make()
             self._keep(key, kept)
         else:
             self._tensors.move_to_end(key)
-        return kept if kept.shape[1] == size else kept[:, :size].contiguous()
+        return kept if size in (None, kept.shape[1]) else kept[:, :size].contiguous()
 
     def _keep(self, key: Hashable, tensor: Tensor) -> None:
         if tensor.nbytes > self._most:

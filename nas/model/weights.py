@@ -19,6 +19,8 @@ from nas.space.architecture import Architecture, GraphBranch
 from nas.space.graph_space import GraphSpace
 
 _NOISE = 0.01
+# Length of a row of singular vectors, whose mean is 1, below which it is none.
+_REAL = 1e-3
 
 
 class Weights:
@@ -107,8 +109,10 @@ def start(parameters: Mapping[str, Parameter], graph: Graph, embeddings: str, se
         tensors[name] = torch.from_numpy(noise)
     if embeddings == "svd":
         users, items = singular_vectors(graph, parameters["users"].shape[1], seed)
-        tensors["users"][:, : users.shape[1]] = users
-        tensors["items"][:, : items.shape[1]] = items
+        for name, vectors in (("users", users), ("items", items)):
+            # Rows of nodes without interactions are rounding errors, whose cosines have gradients of any size.
+            real = vectors.norm(dim=1) > _REAL
+            tensors[name][real, : vectors.shape[1]] = vectors[real]
     return Weights({name: tensor.to(graph.device) for name, tensor in tensors.items()})
 
 

@@ -3,8 +3,8 @@
 `python recommender.py --help` lists its commands. Each prints JSON lines; the exit code is 0, or 2 after one line on
 standard error if the input is wrong. The folder, format version 4:
 
-    manifest.json        format version, architecture, recipe, metrics, data, fusion, sha256 and size of each other
-                         file, dtype and shape of each array, and `sha256`, of the manifest itself
+    manifest.json        format version, architecture, recipe, metrics, data, fusion, precision, sha256 and size of each
+                         other file, dtype and shape of each array, and `sha256`, of the manifest itself
     weights.safetensors  the arrays of LAYOUT below, for a graph branch with layers those of `_graph_layout`, and for each
                          other branch of the fusion those of BRANCH_LAYOUT
     users.json           ids as text; the position is the index
@@ -19,19 +19,29 @@ item). Where "graph" is the only branch, its scores are taken as they are.
 
 Whoever is new, or has had new items since the training, gets the embedding that the graph network itself computes from
 the items had: see `GraphNetwork`.
+
+With the precision "float16" or "int8", any float32 array may be float16 instead; one of two dimensions, and W's entries,
+int8 with a float32 array NAME_scale beside it, by whose number each row is multiplied; and any int32 array uint16.
+
+A folder is not trusted: nothing in it is run, and whatever it holds, loading it and answering one question takes memory
+of at most 64 times its size, plus 16 MB.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
+import math
 import operator
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypedDict, Unpack
 
 import numpy as np
 import safetensors.numpy
@@ -57,16 +67,37 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
     "right": ("float32", ("r", "I")),  # R
     "counts": ("float32", ("N",)),  # how much each item of `seen_items` counts; without it, 1
 }
+MANIFEST_BYTES = 1 << 24  # at most; the others are as large as it says
 LARGEST = 1e9  # so that the product of two embeddings stays within float32
 REQUIRED = {"weights.safetensors", "users.json", "items.json"}
+MANY = {"action": "append", "metavar": "ID,ID,..."}  # or a JSON list; may be repeated
+OPTIONS: dict[str, dict[str, Any]] = {
+    "user": {"required": True, "metavar": "ID"},
+    "item": {"required": True, "metavar": "ID"},
+    "history": {"required": True, **MANY},
+    "items": {"required": True, **MANY},
+    "new": {"help": "items had since the training", **MANY},
+    "out": {"required": True, "metavar": "FILE", "help": "ends in .jsonl, .csv or .parquet"},
+    "only": {"help": "none but these items", **MANY},
+    "without": {"help": "leave these items out", **MANY},
+    "with-seen": {"help": "items of the history too", "dest": "exclude_seen", "action": "store_false"},
+    "diversity": {"help": "0 to 1: give up score for items unlike each other (default 0)", "type": float},
+    "k": {"help": "at most so many for each (default 10, for rerank all)", "type": int},
+}
+FILTERS = "only", "without", "with-seen", "diversity"
 COMMANDS = {
-    "recommend": (["user"], "the best items for a user"),
+    "recommend": (["user", "new", *FILTERS], "the best items for a user"),
+    "recommend-all": (["out", *FILTERS], "the best items for every user, into a file"),
+    "rerank": (["user", "items", "new", "diversity"], "given items, best first for a user"),
     "similar-items": (["item"], "the items most like an item"),
     "similar-users": (["user"], "the users most like a user"),
-    "fold-in": (["history"], "the best items for someone new: ID,ID,... or a JSON list; may be repeated"),
+    "fold-in": (["history", *FILTERS], "the best items for someone new, from items they had"),
     "explain": (["user", "item"], "what each item of the user's history adds to an item's score"),
 }
-SCORES_PER_BLOCK, ROWS_PER_BLOCK = 1 << 24, 1 << 16
+USERS_PER_BLOCK, SCORES_PER_BLOCK, ROWS_PER_BLOCK = 32, 1 << 22, 1 << 16
+CHUNK = 8192  # numbers in a chunk of a table
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+FLOAT32, SCRATCH = np.finfo(np.float32), threading.local()
 
 
 class ArtefactError(ValueError):
@@ -127,6 +158,134 @@ Floats = NDArray[np.float64]
 Tensors = dict[str, Floats]
 Ranking = list[Recommendation]
 Counted = tuple[NDArray[np.int32], Sequence[Floats]]  # a history, and how much its items count in each branch
+Best = tuple[NDArray[np.int64], NDArray[np.float32]]  # places, and their scores, best first
+
+
+class Filters(TypedDict, total=False):
+    """What a list may hold: keywords of `recommend`, `recommend_many`, `recommend_all` and `fold_in`."""
+
+    exclude_seen: bool  # leave out the items of the history; the default
+    only: Iterable[object] | None  # the only items that may be in a list; None, the default, allows all
+    without: Iterable[object]  # items that may not
+    diversity: float  # 0, the default, to 1; see `diversified`
+
+
+class Wanted(NamedTuple):
+    """`Filters` as the tables need them: `pool` items, none of which is barred (I,), become the `k` of a list."""
+
+    k: int
+    pool: int
+    exclude_seen: bool
+    barred: NDArray[np.bool_] | None
+    diversity: float
+
+
+class Table:
+    """N rows of D columns that vectors are multiplied with, or whose cosine with them is taken."""
+
+    def __init__(self, rows: NDArray[Any], *, cosine: bool = False, dtype: type = np.float32) -> None:
+        """Take (N, D) numbers; `dtype` is that of `products`. A row of zeros has the cosine 0."""
+        self._rows, (count, columns) = rows, rows.shape
+        # A BLAS spreads larger products over threads of its own, which fight with ours and with other programs.
+        self._step = max(8, CHUNK // max(1, columns))
+        chunks = np.zeros((-(-count // self._step), self._step, columns), dtype=dtype)
+        chunks.reshape(-1, columns)[:count] = rows
+        lengths = np.sqrt(np.einsum("nrd,nrd->nr", chunks, chunks))
+        self._shares: NDArray[Any] | None = None
+        if cosine:
+            self._shares = 1 / np.where(lengths > 0, lengths.astype(np.float64), 1)
+            chunks *= self._shares[:, :, None]
+        self._longest = 1.0 if cosine else float(lengths.max(initial=0))
+        self._chunks = chunks.transpose(0, 2, 1)
+
+    def products(self, vectors: NDArray[Any]) -> NDArray[Any]:
+        """Return (B, D) @ rows.T, (B, N)."""
+        found = self._products(vectors).transpose(1, 0, 2)
+        return found.reshape(len(vectors), -1)[:, : len(self._rows)]
+
+    def best(
+        self,
+        vectors: Floats,
+        k: int,
+        left_out: Sequence[NDArray[Any]],
+        barred: NDArray[np.bool_] | None = None,
+        base: Floats | None = None,
+    ) -> list[Best]:
+        """Return the k rows with the largest float32(base + product) of each vector, ties by place.
+
+        What can be among them is found in float32, by an upper bound of its rounding errors; that alone is scored in
+        float64, so that the answer does not depend on how a BLAS adds.
+
+        Args:
+            vectors: (B, D).
+            k: at least 1.
+            left_out: the rows that each of the vectors must not get.
+            barred: (N,), the rows that none must get.
+            base: (B, N), or None for zeros.
+        """
+        size, count, step = len(vectors), len(self._rows), self._step
+        scores = self._products(vectors)
+        parts, k = len(scores), min(k, count)
+        error = (
+            FLOAT32.eps * (vectors.shape[1] + 8) * self._longest * np.sqrt((vectors * vectors).sum(axis=1))
+        )
+        error += FLOAT32.tiny * vectors.shape[1]
+        whole = (parts - 1) * step  # what lies before the last chunk, which is not full
+        if base is not None:
+            scores[:-1] += base[:, :whole].reshape(size, -1, step).transpose(1, 0, 2)
+            scores[-1, :, : count - whole] += base[:, whole:]
+            error += 4 * FLOAT32.eps * np.maximum(base.max(axis=1), -base.min(axis=1))
+        scores[-1, :, count - whole :] = -np.inf
+        if barred is not None:
+            out = np.flatnonzero(barred)
+            scores[out // step, :, out % step] = -np.inf
+        out, of = np.concatenate(left_out), np.repeat(np.arange(size), list(map(len, left_out)))
+        scores[out // step, of, out % step] = -np.inf
+        # The k-th largest of the maxima of disjoint groups is at most the k-th largest score. A group is a place in
+        # `many` chunks, so that maxima are taken along whole rows of memory.
+        many = max(1, math.isqrt(count // k))
+        maxima = np.stack(
+            [scores[start : start + many].max(axis=0) for start in range(0, parts, many)], axis=1
+        )
+        kth = np.partition(maxima.reshape(size, -1), -k, axis=1)[:, -k]
+        bound = kth - 2 * error
+        who, group, place = np.nonzero(maxima >= bound[:, None, None])
+        chunk_of = group[:, None] * many + np.arange(many)
+        values = scores[np.minimum(chunk_of, parts - 1), who[:, None], place[:, None]]
+        close = (values >= bound[who, None]) & (values > -np.inf) & (chunk_of < parts)
+        pair, member = np.nonzero(close)
+        who, rows = who[pair], chunk_of[pair, member] * step + place[pair]
+        exact = self._exact(vectors, who, rows)
+        if base is not None:
+            exact += base[who, rows]
+        rounded = exact.astype(np.float32)
+        order = np.lexsort((rows, -rounded, who))
+        ends = np.searchsorted(who[order], np.arange(size + 1)).tolist()
+        chosen = [order[a : min(a + k, b)] for a, b in itertools.pairwise(ends)]
+        return [(rows[one], rounded[one]) for one in chosen]
+
+    def exact(self, vector: Floats, row: int) -> float:
+        """Return the product of one vector (D,) and one row, in float64."""
+        return float(self._exact(vector[None], np.zeros(1, np.int64), np.array([row]))[0])
+
+    def _exact(self, vectors: Floats, who: NDArray[Any], rows: NDArray[Any]) -> Floats:
+        found = np.empty(len(rows))
+        for start in range(0, len(rows), ROWS_PER_BLOCK):
+            part = slice(start, start + ROWS_PER_BLOCK)
+            # Not a BLAS, which adds in another order at the edges of a block.
+            found[part] = (self._rows[rows[part]] * vectors[who[part]]).sum(axis=1)
+        return found if self._shares is None else found * self._shares.reshape(-1)[rows]
+
+    def _products(self, vectors: NDArray[Any]) -> NDArray[Any]:
+        """Return the products chunk by chunk, (chunks, B, rows of a chunk), valid until this thread's next call."""
+        shape = len(self._chunks), len(vectors), self._step
+        size, held = math.prod(shape), getattr(SCRATCH, self._chunks.dtype.char, None)
+        # Fresh memory costs as much as the product.
+        if held is None or not size <= held.size <= max(8 * size, 1 << 20):
+            held = np.empty(size, dtype=self._chunks.dtype)
+            setattr(SCRATCH, self._chunks.dtype.char, held)
+        out = held[:size].reshape(shape)
+        return np.matmul(vectors.astype(out.dtype), self._chunks, out=out)
 
 
 class HistoryBranch:
@@ -143,16 +302,32 @@ class HistoryBranch:
         self._left = arrays.get(f"{name}_left", np.zeros((items, 0)))
         self._right = arrays.get(f"{name}_right", np.zeros((0, items)))
 
-    def scores(self, history: NDArray[np.int32], counts: Floats) -> Floats:
-        """Return the score of every item, (I,), for the items of a history that count so much."""
-        scores = (counts @ self._left[history]) @ self._right.astype(np.float64)
-        if self._dense is not None:
-            return np.asarray(scores + counts @ self._dense[history].astype(np.float64))
-        if len(self._of_item):
-            return scores + self._via_users(history, counts)
-        entries, sizes = self._entries(history)
-        values = self._weights[entries] * np.repeat(counts, sizes)
-        return np.asarray(scores + np.bincount(self._items[entries], values, minlength=len(scores)))
+    def scores(self, histories: Sequence[NDArray[np.int32]], counts: Sequence[Floats]) -> Floats:
+        """Return the score of every item for the items of histories that count so much, (B, I)."""
+        if self._left.shape[1]:
+            low = np.stack([own @ self._left[one] for one, own in zip(histories, counts, strict=True)])
+            scores = np.array(self._low_rank.products(low))
+        else:
+            scores = np.zeros((len(histories), len(self._left)))
+        for row, history, own in zip(scores, histories, counts, strict=True):
+            if self._dense is not None:
+                rows = self._dense[history]
+                # Not a BLAS: its threads cost more than the sum, and each of them adds in another order.
+                row += (rows if (own == 1).all() else rows * own[:, None]).sum(axis=0, dtype=np.float64)
+            elif len(self._of_item):
+                row += self._via_users(history, own)
+            else:
+                begins, ends = self._indptr[history].tolist(), self._indptr[history + 1].tolist()
+                parts = [slice(*one) for one in zip(begins, ends, strict=True)]
+                items = np.concatenate([self._items[part] for part in parts])
+                values = np.concatenate([self._weights[part] for part in parts])
+                sizes = np.subtract(ends, begins)
+                row += np.bincount(items, values * np.repeat(own, sizes), minlength=len(row))
+        return scores
+
+    @cached_property
+    def _low_rank(self) -> Table:
+        return Table(self._right.T, dtype=np.float64)
 
     def parts(self, history: NDArray[np.int32], counts: Floats, item: int) -> Floats:
         """Return what each item of the history adds to the score of one item, (H,)."""
@@ -161,7 +336,7 @@ class HistoryBranch:
             return np.asarray(counts * (parts + self._dense[history, item]))
         if len(self._of_item):
             return np.asarray(counts * (parts + self._parts_via_users(history, item)))
-        entries, sizes = self._entries(history)
+        entries, sizes = _places(self._indptr, history)
         own = np.where(self._items[entries] == item, self._weights[entries], 0.0)
         return np.asarray(
             counts
@@ -197,10 +372,6 @@ class HistoryBranch:
         owners = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
         counts = np.bincount(items, minlength=len(self._left))
         return np.concatenate([[0], np.cumsum(counts)]), owners[np.argsort(items, kind="stable")]
-
-    def _entries(self, history: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the places of all entries in the rows of a history, and how many each row has."""
-        return _places(self._indptr, history)
 
 
 class Near(NamedTuple):
@@ -432,8 +603,8 @@ class Recommender:
     def __init__(self, manifest: dict[str, Any], users: Any, items: Any, titles: Any, arrays: Arrays) -> None:
         """Hold the parts that the module's docstring describes; raise ArtefactError if one is wrong."""
         self._index = {"user": _index("users", users), "item": _index("items", items)}
-        self._titles = _check_titles(titles, len(items))
-        fusion, branch = _fusion(manifest), _graph_branch(manifest)
+        self._titles, self._genres = _check_titles(titles, len(items))
+        fusion, branch, arrays = _fusion(manifest), _graph_branch(manifest), _widened(arrays)
         _check_arrays(arrays, len(users), len(items), [name for name in fusion if name != "graph"], branch)
         self._weight, self._plain = fusion.pop("graph", 0.0), not fusion.keys() - {"graph"}
         self._branches = [
@@ -453,12 +624,17 @@ class Recommender:
             _check_manifest(manifest)
             files = {name: _read(Path(folder), name, entry) for name, entry in manifest["files"].items()}
             users, items, arrays = files["users.json"], files["items.json"], files["weights.safetensors"]
+            found = {
+                name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()
+            }
+            if manifest.get("arrays") != found:
+                raise ArtefactError("the arrays of weights.safetensors are not those in manifest.json")
             return cls(manifest, users, items, files.get("titles.json"), arrays)
         except (ArtefactError, RecursionError) as error:
             raise ArtefactError(f"artefact {str(folder)!r}: {error}") from None
 
     def recommend(
-        self, user: object, k: int = 10, *, exclude_seen: bool = True, new: Iterable[object] = ()
+        self, user: object, k: int = 10, *, new: Iterable[object] = (), **filters: Unpack[Filters]
     ) -> Ranking:
         """Return the `k` best items; without a history the most popular, with `fallback="popularity"`.
 
@@ -469,61 +645,149 @@ class Recommender:
         had, trained = self._counted(row)
         history = np.union1d(had, np.array(added, dtype=np.int32))
         if len(history) == len(had):
-            return self.recommend_many([user], k, exclude_seen=exclude_seen)[0]
+            return self.recommend_many([user], k, **filters)[0]
         counts = [np.ones(len(history)) for _ in self._branches]
         for own, one in zip(counts, trained, strict=True):
             own[np.searchsorted(history, had)] = one
         # The embedding of a user without a history was never trained.
         vector = self._network.of_known(row, had, history) if len(had) else self._network.of_new(history)
-        return self._ranked(vector, (history, counts), k, exclude_seen=exclude_seen)
+        return self._folded(vector, (history, counts), self._wanted(k, **filters))
 
     def recommend_many(
-        self, users: Iterable[object], k: int = 10, *, exclude_seen: bool = True
+        self, users: Iterable[object], k: int = 10, **filters: Unpack[Filters]
     ) -> list[Ranking]:
         """Return what `recommend` says of each user, in the order given, but much faster."""
         chosen = np.array(self._indices("user", users), dtype=np.int64)
-        k, size = _checked(k), max(1, SCORES_PER_BLOCK // len(self.item_ids))
-        rankings: list[Ranking] = []
-        for block in (chosen[start : start + size] for start in range(0, len(chosen), size)):
-            counts = self._indptr[block + 1] - self._indptr[block]
-            scores = self._fused(self._users[block], [self._counted(user) for user in block])
-            scores[counts == 0] = self._popularity
-            if exclude_seen:
-                seen = np.concatenate([self._history(user) for user in block])
-                scores[np.repeat(np.arange(len(block)), counts), seen] = -np.inf
-            rankings += self._rankings(scores, k, [None if count else "popularity" for count in counts])
-        return rankings
+        return list(itertools.starmap(self._ranking, self._answers(chosen, self._wanted(k, **filters))))
+
+    def recommend_all(self, out: str | os.PathLike[str], k: int = 10, **filters: Unpack[Filters]) -> int:
+        """Write what `recommend` says of every user to a file, whole or not at all, and return its number of rows.
+
+        A row is user, rank (from 1), item, score, fallback. The ending of `out` is .jsonl, .csv or .parquet (which
+        needs pyarrow or polars). InputError if it is another, or if the file cannot be written.
+        """
+        everybody, wanted = np.arange(len(self.user_ids)), self._wanted(k, **filters)
+        return write_rows(
+            Path(out),
+            (
+                (self.user_ids[user], rank + 1, self.item_ids[item], score, fallback)
+                for user, (best, fallback) in enumerate(self._answers(everybody, wanted))
+                for rank, (item, score) in enumerate(zip(best[0].tolist(), best[1].tolist(), strict=True))
+            ),
+        )
+
+    def rerank(
+        self,
+        user: object,
+        items: Iterable[object],
+        k: int | None = None,
+        diversity: float = 0,
+        *,
+        new: Iterable[object] = (),
+    ) -> Ranking:
+        """Return the given items, or the `k` best of them, best first for a user; those of the history as well."""
+        given = self._indices("item", items)
+        k, ids = max(1, len(given)) if k is None else k, [self.item_ids[item] for item in given]
+        return self.recommend(user, k, new=new, only=ids, exclude_seen=False, diversity=diversity)
+
+    def best_items(
+        self,
+        users: NDArray[np.int64],
+        k: int,
+        left_out: Sequence[NDArray[np.int32]] | None = None,
+        barred: NDArray[np.bool_] | None = None,
+    ) -> Iterator[Best]:
+        """Yield the places of the `k` best items of each user, and their scores; both are given by index.
+
+        Args:
+            users: (B,), their places in `user_ids`.
+            k: at least 1; fewer are yielded where fewer are left.
+            left_out: for each user the items not to yield; None leaves out none.
+            barred: (I,), the items not to yield for anybody; None for none.
+        """
+        k, none = _checked(k), np.zeros(0, dtype=np.int32)
+        size = max(1, min(USERS_PER_BLOCK, SCORES_PER_BLOCK // len(self.item_ids)))
+        blocks = [slice(start, start + size) for start in range(0, len(users), size)]
+
+        def best(block: slice) -> list[Best]:
+            rows = users[block]
+            out = left_out[block] if left_out else [none] * len(rows)
+            trained = np.flatnonzero(self._indptr[rows + 1] > self._indptr[rows]).tolist()
+            found = {}
+            if trained:
+                own = rows[trained]
+                vectors, base, _ = self._parts(self._users[own], [self._counted(user) for user in own])
+                ranked = self._by_item.best(vectors, k, [out[n] for n in trained], barred, base)
+                found = dict(zip(trained, ranked, strict=True))
+            return [found[n] if n in found else self._popular(k, one, barred) for n, one in enumerate(out)]
+
+        return itertools.chain.from_iterable(_in_threads(best, blocks))
+
+    def _answers(self, users: NDArray[np.int64], wanted: Wanted) -> Iterator[tuple[Best, str | None]]:
+        """Yield the list of each user, and the fallback."""
+        left_out = [self._history(user) for user in users] if wanted.exclude_seen else None
+        found = self.best_items(users, wanted.pool, left_out, wanted.barred)
+        for user, best in zip(users, found, strict=True):
+            trained = self._indptr[user + 1] > self._indptr[user]
+            yield self._diversified(best, wanted), None if trained else "popularity"
+
+    def _wanted(
+        self,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        only: Iterable[object] | None = None,
+        without: Iterable[object] = (),
+        diversity: float = 0,
+    ) -> Wanted:
+        if not 0 <= diversity <= 1:
+            raise InputError(f"diversity must lie in 0..1, but is {diversity}")
+        barred = np.full(len(self.item_ids), only is not None)
+        barred[self._indices("item", () if only is None else only)] = False
+        barred[self._indices("item", without)] = True
+        pool = _checked(k) * (10 if diversity else 1)
+        return Wanted(k, pool, exclude_seen, barred if barred.any() else None, diversity)
+
+    def _diversified(self, best: Best, wanted: Wanted) -> Best:
+        if not wanted.diversity:
+            return best
+        order = diversified(best[1], self._items[best[0]], wanted.k, wanted.diversity)
+        return best[0][order], best[1][order]
 
     def similar_items(self, item: object, k: int = 10) -> Ranking:
         """Return the `k` items whose embeddings have the largest cosine with that of `item`, itself left out."""
         (index,) = self._indices("item", [item])
-        scores = _scores(self._items[[index]], self._items, cosine=True)
-        scores[0, index] = -np.inf
-        return self._rankings(scores, k)[0]
+        vector = _unit(self._items[[index]])
+        return self._ranking(self._item_cosines.best(vector, _checked(k), [np.array([index])])[0])
 
     def similar_users(self, user: object, k: int = 10) -> list[SimilarUser]:
         """Return the `k` users whose embeddings have the largest cosine with that of `user`, itself left out.
 
         The embedding of a user without history says nothing: none is listed, and the list for one is empty.
         """
-        (index,) = self._indices("user", [user])
-        scores = _scores(self._users[[index]], self._users, cosine=True)
+        (index,), k = self._indices("user", [user]), _checked(k)
         untrained = np.diff(self._indptr) == 0
-        scores[0, untrained | untrained[index]] = -np.inf
-        scores[0, index] = -np.inf
-        best = top_k(scores, k)[0]
-        return [SimilarUser(self.user_ids[u], float(scores[0, u])) for u in best if scores[0, u] > -np.inf]
+        if untrained[index]:
+            return []
+        vector = _unit(self._users[[index]])
+        ((rows, scores),) = self._user_cosines.best(vector, k, [np.array([index])], untrained)
+        return [SimilarUser(self.user_ids[u], s) for u, s in zip(rows.tolist(), scores.tolist(), strict=True)]
 
-    def fold_in(self, history: Iterable[object], k: int = 10) -> Ranking:
+    def fold_in(self, history: Iterable[object], k: int = 10, **filters: Unpack[Filters]) -> Ranking:
         """Return the `k` best items for someone unknown to the training, from the items in their `history`.
 
         Items that occur twice count once, and those of the history are left out. An empty history gets the most
         popular items. The graph branch folds in by its own network: see `GraphNetwork`.
         """
-        seen = np.array(sorted(set(self._indices("item", history))), dtype=np.int32)
-        if not len(seen):
-            return self._rankings(self._popularity[None], k, ["popularity"])[0]
-        return self._ranked(self._network.of_new(seen), (seen, [np.ones(len(seen))] * len(self._branches)), k)
+        wanted, history = (
+            self._wanted(k, **filters),
+            np.unique(self._indices("item", history)).astype(np.int32),
+        )
+        if not len(history):
+            best = self._popular(wanted.pool, history, wanted.barred)
+            return self._ranking(self._diversified(best, wanted), "popularity")
+        counts = [np.ones(len(history))] * len(self._branches)
+        return self._folded(self._network.of_new(history), (history, counts), wanted)
 
     def explain(self, user: object, item: object) -> Explanation:
         """Return what each h of the user's history carries to an item's score.
@@ -533,59 +797,87 @@ class Recommender:
         """
         (row,), (column,) = self._indices("user", [user]), self._indices("item", [item])
         head, history = (self.user_ids[row], self.item_ids[column]), self._history(row)
-        title = self._titles[column][0]
+        title = self._titles[column]
         if not len(history):
             count = float(self._popularity[column])
             return Explanation(*head, title, count, count, False, (), "popularity")
         target = self._items[column].astype(np.float64)
         counted, seen = self._counted(row), bool((history == column).any())
-        score = self._fused(self._users[[row]], [counted])[0, column]
-        learned, *scales = self._scales(self._users[row], counted)
+        (vector,), base, (learned, *scales) = self._parts(self._users[[row]], [counted])
+        score = np.float32(self._by_item.exact(vector, column) + (0 if base is None else base[0, column]))
         parts = learned * self._network.parts(row, history, target)
         for scale, (_, branch), counts in zip(scales, self._branches, counted[1], strict=True):
             parts = parts + scale * branch.parts(history, counts, column)
         order = np.argsort(-parts, kind="stable")
         ordered = zip(history[order].tolist(), parts[order].tolist(), strict=True)
-        contributions = tuple(Contribution(self.item_ids[h], self._titles[h][0], part) for h, part in ordered)
+        contributions = tuple(Contribution(self.item_ids[h], self._titles[h], part) for h, part in ordered)
         return Explanation(*head, title, float(score), float(score - parts.sum()), seen, contributions)
 
-    def _ranked(self, vector: Floats, counted: Counted, k: int, *, exclude_seen: bool = True) -> Ranking:
+    def _folded(self, vector: Floats, counted: Counted, wanted: Wanted) -> Ranking:
         """Return the best items for one user of this embedding, (D,), and history."""
-        scores = self._fused(vector[None], [counted])
-        if exclude_seen:
-            scores[0, counted[0]] = -np.inf
-        return self._rankings(scores, k)[0]
+        vectors, base, _ = self._parts(vector[None], [counted])
+        left_out = [counted[0] if wanted.exclude_seen else counted[0][:0]]
+        (best,) = self._by_item.best(vectors, wanted.pool, left_out, wanted.barred, base)
+        return self._ranking(self._diversified(best, wanted))
 
-    def _fused(self, vectors: NDArray[Any], histories: Sequence[Counted]) -> NDArray[np.float32]:
-        """Return the scores of users with these embeddings and histories, (B, D) -> (B, I)."""
-        scores = _scores(vectors, self._items)
-        if self._plain:
-            return scores
-        for n, (history, counts) in enumerate(histories):
-            total = self._weight * _standardised(scores[n].astype(np.float64)) if self._weight else 0.0
-            for (weight, branch), own in zip(self._branches, counts, strict=True):
-                total = total + weight * _standardised(branch.scores(history, own))
-            scores[n] = total
-        return scores
+    def _parts(
+        self, vectors: NDArray[Any], histories: Sequence[Counted]
+    ) -> tuple[Floats, Floats | None, list[Floats]]:
+        """Return what the scores of users with these embeddings (B, D) and histories are made of.
 
-    def _scales(self, vector: NDArray[Any], counted: Counted) -> list[float]:
-        """Return what a score of the embeddings, then of each other branch, is multiplied with for one user."""
+        Returns:
+            (B, D), to be multiplied with the items' embeddings; (B, I), to be added, or None; and for the embeddings,
+            then for each other branch, what its scores are multiplied with, (B,).
+        """
+        wide, base = vectors.astype(np.float64), None
         if self._plain:
-            return [1.0]
-        history, counts = counted
-        raw = [_scores(vector[None], self._items)[0].astype(np.float64)]
-        raw += [branch.scores(history, own) for (_, branch), own in zip(self._branches, counts, strict=True)]
-        weights = [self._weight, *(weight for weight, _ in self._branches)]
-        return [weight * _scale(scores) for weight, scores in zip(weights, raw, strict=True)]
+            return wide, None, [np.ones(len(wide))]
+        centre, spread = self._item_moments
+        deviations = np.sqrt(np.maximum(((wide @ spread) * wide).sum(axis=1), 0))
+        scales = [self._weight * _scale(deviations, np.abs(wide @ centre))]
+        for n, (weight, branch) in enumerate(self._branches):
+            scores = branch.scores([history for history, _ in histories], [own[n] for _, own in histories])
+            scales.append(weight * _scale(scores.std(axis=1), np.abs(scores.mean(axis=1))))
+            scores *= scales[-1][:, None]
+            base = scores if base is None else base + scores
+        return wide * scales[0][:, None], base, scales
+
+    @cached_property
+    def _item_moments(self) -> tuple[Floats, Floats]:
+        """The mean (D,) and the covariance (D, D) of the items' embeddings: u'Cu is the variance of u's scores."""
+        centre, spread = self._items.mean(axis=0, dtype=np.float64), np.zeros((self._items.shape[1],) * 2)
+        for start in range(0, len(self._items), ROWS_PER_BLOCK):
+            rows = self._items[start : start + ROWS_PER_BLOCK] - centre
+            spread += rows.T @ rows
+        return centre, spread / len(self._items)
+
+    @cached_property
+    def _by_item(self) -> Table:
+        return Table(self._items)
+
+    @cached_property
+    def _item_cosines(self) -> Table:
+        return Table(self._items, cosine=True)
+
+    @cached_property
+    def _user_cosines(self) -> Table:
+        return Table(self._users, cosine=True)
+
+    def _popular(self, k: int, left_out: NDArray[np.int32], barred: NDArray[np.bool_] | None) -> Best:
+        """Return the k items with the most interactions."""
+        counts = self._popularity.copy()
+        counts[left_out] = -np.inf
+        if barred is not None:
+            counts[barred] = -np.inf
+        order = np.argsort(-counts, kind="stable")[:k]
+        order = order[counts[order] > -np.inf]
+        return order, counts[order]
 
     def _counted(self, user: int) -> Counted:
         """Return a user's history, and for each branch how much its items count."""
         part, history = slice(self._indptr[user], self._indptr[user + 1]), self._history(user)
-        ones = np.ones(len(history))
-        return history, [
-            ones if branch.counts is None else branch.counts[part].astype(np.float64)
-            for _, branch in self._branches
-        ]
+        counts = [None if branch.counts is None else branch.counts[part] for _, branch in self._branches]
+        return history, [np.ones(len(history)) if one is None else one.astype(np.float64) for one in counts]
 
     def _history(self, user: int) -> NDArray[np.int32]:
         return self._seen[self._indptr[user] : self._indptr[user + 1]]
@@ -604,30 +896,11 @@ class Recommender:
             raise UnknownId(f"unknown {kind}: {', '.join(map(repr, unknown))}{hint}")
         return [index[text] for text in texts]
 
-    def _rankings(
-        self, scores: NDArray[np.float32], k: int, fallbacks: Iterable[str | None] = (None,)
-    ) -> list[Ranking]:
-        return [
-            [
-                Recommendation(self.item_ids[item], *self._titles[item], float(row[item]), fallback)
-                for item in map(int, best[row[best] > -np.inf])  # -inf marks what is left out
-            ]
-            for row, best, fallback in zip(scores, top_k(scores, k), fallbacks, strict=True)
-        ]
-
-
-def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return the columns of the k largest scores of each row, (B, I) -> (B, min(k, I)), ties by column."""
-    k = min(_checked(k), scores.shape[1])
-    bound = np.partition(scores, -k, axis=1)[:, -k]
-    chosen = scores >= bound[:, None]
-    for row in np.flatnonzero(chosen.sum(axis=1) > k):
-        # More columns tie at the bound than there are places left: the first ones get them.
-        places = k - int((scores[row] > bound[row]).sum())
-        chosen[row, np.flatnonzero(scores[row] == bound[row])[places:]] = False
-    columns: NDArray[np.int64] = np.nonzero(chosen)[1].reshape(len(scores), k)
-    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1)
+    def _ranking(self, best: Best, fallback: str | None = None) -> Ranking:
+        lists = self.item_ids, self._titles, self._genres
+        items, scores = best[0].tolist(), best[1].tolist()
+        columns = [map(one.__getitem__, items) for one in lists]
+        return list(map(Recommendation._make, zip(*columns, scores, itertools.repeat(fallback))))
 
 
 def _checked(k: int) -> int:
@@ -636,31 +909,110 @@ def _checked(k: int) -> int:
     return operator.index(k)
 
 
-def _scores(vectors: NDArray[Any], table: NDArray[Any], *, cosine: bool = False) -> NDArray[np.float32]:
-    """Return the products of all rows, (B, D), (N, D) -> (B, N), or cosines, where a row of zeros gives 0."""
+def diversified(
+    scores: NDArray[np.float32], vectors: NDArray[np.float32], k: int, diversity: float
+) -> list[int]:
+    """Return at most k places in the order of maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
 
-    def prepare(rows: NDArray[Any]) -> NDArray[np.float64]:
-        rows = rows.astype(np.float64)
-        if not cosine:
-            return rows
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.asarray(rows / np.where(norms > 0, norms, 1))
+    The next one is always that of the largest (1 - diversity) * relevance - diversity * similarity: relevance is the
+    score, from 0 for the lowest to 1 for the highest of all that are given; similarity the largest cosine with one that
+    is chosen already. Here all are the 10 k best items, and the cosine is that of their embeddings.
 
-    scores, left = np.empty((len(vectors), len(table)), dtype=np.float32), prepare(vectors)
-    for start in range(0, len(table), ROWS_PER_BLOCK):
-        part = slice(start, start + ROWS_PER_BLOCK)
-        scores[:, part] = left @ prepare(table[part]).T
-    return scores
+    Args:
+        scores: (N,), best first.
+        vectors: (N, D).
+        k: at least 1.
+        diversity: 0 gives the order of the scores.
+    """
+    units, wide, order = _unit(vectors), scores.astype(np.float64), list[int]()
+    relevance = (wide - wide.min(initial=0)) / (np.ptp(wide) or 1) if len(wide) else wide
+    nearest, free = np.full(len(wide), -1.0), np.zeros(len(wide))
+    for _ in range(min(k, len(wide))):
+        order.append(int(np.argmax((1 - diversity) * relevance - diversity * nearest + free)))
+        free[order[-1]] = -np.inf
+        nearest = np.maximum(nearest, (units * units[order[-1]]).sum(axis=1))
+    return order
 
 
-def _scale(scores: Floats) -> float:
-    """Return 1 over the standard deviation of a user's scores, 0 where they are all alike."""
-    deviation = float(scores.std())
-    return 1 / deviation if deviation > 1e-6 * float(np.abs(scores).max()) else 0.0
+Row = tuple[str, int, str, float, str | None]
+COLUMNS = ("user", "rank", "item", "score", "fallback")
 
 
-def _standardised(scores: Floats) -> Floats:
-    return scores * _scale(scores)
+def write_rows(out: Path, rows: Iterator[Row]) -> int:
+    """Write rows to a .jsonl, .csv or .parquet file, whole or not at all; return how many."""
+    writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
+    if out.suffix not in writers:
+        raise InputError(f"{str(out)!r} must end in one of {', '.join(writers)}")
+    written, aside = itertools.count(), out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        writers[out.suffix](aside, (row for row, _ in zip(rows, written, strict=False)))
+        aside.replace(out)
+    except (OSError, UnicodeError) as error:  # an id may hold half a character
+        raise InputError(f"cannot write {str(out)!r}: {getattr(error, 'strerror', None) or error}") from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return next(written)
+
+
+def _write_jsonl(path: Path, rows: Iterator[Row]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(_line(dict(zip(COLUMNS, row, strict=True)), "utf-8") + "\n" for row in rows)
+
+
+def _write_csv(path: Path, rows: Iterator[Row]) -> None:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((*row[:3], f"{row[3]:.7g}", row[4]) for row in rows)
+
+
+def _write_parquet(path: Path, rows: Iterator[Row]) -> None:
+    blocks = iter(lambda: list(itertools.islice(rows, 1 << 18)), [])
+    columns = (dict(zip(COLUMNS, map(list, zip(*block, strict=True)), strict=True)) for block in blocks)
+    try:
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError:
+        try:
+            polars = import_module("polars")
+        except ImportError:
+            raise InputError(".parquet needs pyarrow or polars; .jsonl and .csv need neither") from None
+        text, types = polars.String, (polars.Int32, polars.Float32)
+        schema = dict(zip(COLUMNS, (text, types[0], text, types[1], text), strict=True))
+        # It takes all blocks at once; as columns they are small.
+        polars.concat(polars.DataFrame(one, schema) for one in ({}, *columns)).write_parquet(path)
+        return
+    text, types = arrow.string(), (arrow.int32(), arrow.float32())
+    schema = arrow.schema(list(zip(COLUMNS, (text, types[0], text, types[1], text), strict=True)))
+    with parquet.ParquetWriter(path, schema) as writer:
+        for one in columns:
+            writer.write_table(arrow.table(one, schema))
+
+
+def _in_threads(function: Callable[[slice], list[Best]], blocks: Sequence[slice]) -> Iterator[list[Best]]:
+    """Yield the result of each block, in their order; numpy lets other threads work meanwhile."""
+    # The first one alone: it may make tables that the others use too.
+    yield from map(function, blocks[: 1 if THREADS > 1 else None])
+    if THREADS == 1 or len(blocks) <= 1:
+        return
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and needed here alone
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        # Not all at once, so that whoever writes results away need not hold them all.
+        for start in range(1, len(blocks), 64):
+            yield from pool.map(function, blocks[start : start + 64])
+
+
+def _unit(vectors: NDArray[Any]) -> Floats:
+    lengths = np.linalg.norm(wide := vectors.astype(np.float64), axis=1, keepdims=True)
+    return np.asarray(wide / np.where(lengths > 0, lengths, 1))
+
+
+def _scale(deviations: Floats, means: Floats) -> Floats:
+    """Return 1 over the standard deviation of each user's scores, 0 where they are all alike."""
+    alike = deviations <= 1e-6 * means
+    return np.asarray(np.where(alike, 0, 1 / np.where(alike, 1, deviations)))
 
 
 def manifest_sha256(manifest: dict[str, Any]) -> str:
@@ -687,6 +1039,8 @@ def _read(folder: Path, name: str, stated: object = None) -> Any:
         # A plain name cannot lead out of the folder, on any operating system; a link could.
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or path.is_symlink() or not path.is_file():
             raise ValueError("it is missing, or not a plain file in the folder")
+        if name == "manifest.json" and path.stat().st_size > MANIFEST_BYTES:
+            raise ValueError(f"it has more than {MANIFEST_BYTES} bytes")
         content = path.read_bytes()
         found = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         if name != "manifest.json" and found != stated:
@@ -699,23 +1053,26 @@ def _read(folder: Path, name: str, stated: object = None) -> Any:
 
 
 def _index(name: str, ids: Any) -> dict[str, int]:
-    if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
+    if not isinstance(ids, list) or set(map(type, ids)) != {str}:
         raise ArtefactError(f"{name} must be a list of ids, each a text")
-    index = {one: place for place, one in enumerate(ids)}
-    if twice := [one for place, one in enumerate(ids) if index[one] != place]:
-        raise ArtefactError(f"{name} hold the id {twice[0]!r} twice")
+    index = dict(zip(ids, range(len(ids)), strict=True))
+    if len(index) < len(ids):
+        twice = next(one for place, one in enumerate(ids) if index[one] != place)
+        raise ArtefactError(f"{name} hold the id {twice!r} twice")
     return index
 
 
-def _check_titles(titles: Any, items: int) -> list[tuple[str | None, tuple[str, ...]]]:
+def _check_titles(titles: Any, items: int) -> tuple[list[str | None], list[tuple[str, ...]]]:
+    if titles is None:
+        return [None] * items, [()] * items
     try:
-        pairs = [("", ())] * items if titles is None else titles
-        checked = [(str(title) or None, tuple(map(str, genres))) for title, genres in pairs]
+        names = [str(title) or None for title, _ in titles]
+        genres = [tuple(map(str, kinds)) for _, kinds in titles]
     except (TypeError, ValueError):
-        checked = []
-    if len(checked) != items:
+        names = []
+    if len(names) != items:
         raise ArtefactError(f"titles must be {items} pairs [title, [genre, ...]]")
-    return checked
+    return names, genres
 
 
 def _fusion(manifest: dict[str, Any]) -> dict[str, float]:
@@ -773,6 +1130,26 @@ def _graph_layout(branch: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return layout | ({"readout": ("S",)} if branch["readout"] == "learned" else {})
 
 
+def _widened(arrays: Arrays) -> Arrays:
+    """Return the arrays as the layouts have them, whatever their precision."""
+    found = dict(arrays)
+    for name, one in arrays.items():
+        if one.dtype in (np.uint16, np.float16):
+            found[name] = one.astype(np.int32 if one.dtype == np.uint16 else np.float32)
+        elif one.dtype == np.int8:
+            scale, sizes = found.pop(f"{name}_scale", None), None
+            if scale is None or one.ndim not in (1, 2):
+                raise ArtefactError(f"{name} of int8 must have rows, and {name}_scale")
+            if one.ndim == 1:
+                indptr = arrays.get(f"{name.removesuffix('weights')}indptr", one)
+                _check_array(f"the indptr of {name}", indptr, "int64", (indptr.size,))
+                _check_rows(name, indptr, np.zeros(len(one), dtype=np.int8), 1)
+                sizes = np.diff(indptr)
+            _check_array(f"{name}_scale", scale, "float32", (len(one) if sizes is None else len(sizes),))
+            found[name] = one * (scale[:, None] if sizes is None else np.repeat(scale, sizes))
+    return found
+
+
 def _check_branch(arrays: Arrays, name: str, users: int, items: int, interactions: int) -> None:
     held = {key: arrays[f"{name}_{key}"] for key in BRANCH_LAYOUT if f"{name}_{key}" in arrays}
     forms = [{"dense"}, {"indptr", "items", "weights"}, {"item_shares", "user_shares"}]
@@ -788,17 +1165,22 @@ def _check_branch(arrays: Arrays, name: str, users: int, items: int, interaction
         dtype, letters = BRANCH_LAYOUT[key]
         _check_array(f"{name}_{key}", one, dtype, tuple(sizes[letter] for letter in letters))
     if sparse:
-        indptr, columns = held["indptr"], held["items"]
-        if indptr[0] != 0 or indptr[-1] != entries or (indptr[1:] < indptr[:-1]).any():
-            raise ArtefactError(f"{name}_indptr must rise from 0 to {entries}")
-        if ((columns < 0) | (columns >= items)).any():
-            raise ArtefactError(f"{name}_items must lie in 0..{items - 1}")
+        _check_rows(name, held["indptr"], held["items"], items)
+
+
+def _check_rows(name: str, indptr: NDArray[Any], columns: NDArray[Any], items: int) -> None:
+    """Check compressed sparse rows, each a part of `columns`."""
+    if not indptr.size or indptr[0] != 0 or indptr[-1] != len(columns) or (indptr[1:] < indptr[:-1]).any():
+        raise ArtefactError(f"{name}_indptr must rise from 0 to {len(columns)}")
+    if len(columns) and not 0 <= columns.min() <= columns.max() < items:
+        raise ArtefactError(f"{name}_items must lie in 0..{items - 1}")
 
 
 def _check_array(name: str, one: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
     if (str(one.dtype), one.shape) != (dtype, shape):
         raise ArtefactError(f"{name} must be {dtype} {shape}, but is {one.dtype} {one.shape}")
-    if dtype == "float32" and one.size and not np.abs(one).max() <= LARGEST:  # so written, NaN fails too
+    # So written, NaN fails too.
+    if dtype == "float32" and one.size and not -LARGEST <= one.min() <= one.max() <= LARGEST:
         raise ArtefactError(f"{name} holds values that are not finite or beyond {LARGEST:g}")
 
 
@@ -825,10 +1207,12 @@ def _check_arrays(
         )
     for branch in branches:
         _check_branch(arrays, branch, users, items, sizes["N"])
-    if indptr[0] != 0 or indptr[-1] != len(seen) or (indptr[1:] < indptr[:-1]).any():
-        raise ArtefactError(f"seen_indptr must rise from 0 to {len(seen)}")
-    cells = np.repeat(np.arange(users) * items, np.diff(indptr)) + seen
-    if ((seen < 0) | (seen >= items)).any() or (np.diff(cells) <= 0).any():
+    _check_rows("seen", indptr, seen, items)
+    rises = np.append(np.diff(seen) > 0, True)
+    rises[indptr[1:-1] - 1] = (
+        True  # where the next user begins, or a place counted from the end where none has yet
+    )
+    if not rises.all():
         raise ArtefactError(f"seen_items must lie in 0..{items - 1} and increase within each user")
 
 
@@ -844,18 +1228,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (options, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
-        command.add_argument("-k", type=int, default=10, help="at most so many lines (default 10)")
-        for option in options:
-            action = "append" if option == "history" else "store"
-            command.add_argument(f"--{option}", required=True, metavar="ID", action=action)
-        if name == "recommend":
-            text = "items had since the training, as for fold-in"
-            command.add_argument("--new", default=[], metavar="ID", action="append", help=text)
+        for option in (*options, "k"):
+            command.add_argument("-k" if option == "k" else f"--{option}", **OPTIONS[option])
     return parser.parse_args(arguments)
 
 
-def _history_ids(texts: list[str], known: Iterable[str]) -> Iterator[str]:
-    """Read each `--history` or `--new`: one known id as a whole, a JSON list, or ids between commas."""
+def _ids(option: str, texts: list[str], known: Iterable[str]) -> Iterator[str]:
+    """Read each value of an option: one known id as a whole, a JSON list, or ids between commas."""
     for text in texts:
         if text in known:
             yield text
@@ -863,28 +1242,24 @@ def _history_ids(texts: list[str], known: Iterable[str]) -> Iterator[str]:
             try:
                 yield from map(str, json.loads(text))
             except (ValueError, RecursionError):
-                raise InputError(f"{text!r} is not a JSON list") from None
+                raise InputError(f"--{option} {text!r} is not a JSON list") from None
         else:
             yield from filter(None, map(str.strip, text.split(",")))
 
 
 def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     model = Recommender.load(getattr(asked, "folder", Path(__file__).parent))
-    values = [getattr(asked, option) for option in COMMANDS[asked.command][0]]
-    if asked.command == "explain":
-        why, k = model.explain(*values), _checked(asked.k)
+    given: dict[str, Any] = {key: value for key, value in vars(asked).items() if value is not None}
+    command, _ = given.pop("command"), given.pop("folder", None)
+    for option in given.keys() & {"history", "items", "new", "only", "without"}:
+        given[option] = _ids(option, given[option], model._index["item"])
+    if command == "explain":
+        k, why = _checked(given.pop("k", 10)), model.explain(**given)
         yield why._asdict() | {"contributions": len(why.contributions)}
         yield from (one._asdict() for one in why.contributions[:k])
-    else:
-        if asked.command == "fold-in":
-            values = [_history_ids(asked.history, frozenset(model.item_ids))]
-        rest = (
-            {"new": _history_ids(asked.new, frozenset(model.item_ids))}
-            if asked.command == "recommend"
-            else {}
-        )
-        found = getattr(model, asked.command.replace("-", "_"))(*values, asked.k, **rest)
-        yield from (one._asdict() for one in found)
+        return
+    found = getattr(model, command.replace("-", "_"))(**given)
+    yield from ({"rows": found},) if command == "recommend-all" else (one._asdict() for one in found)
 
 
 def _line(answer: dict[str, Any], encoding: str) -> str:

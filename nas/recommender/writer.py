@@ -20,6 +20,9 @@ from nas.recommender.recommender import FORMAT_VERSION, Recommender, manifest_sh
 
 FloatArray = NDArray[np.float32]
 USERS_PER_BLOCK = 4096
+PRECISIONS = ("float32", "float16", "int8")
+# Small, and either counts or of a range that float16 has not.
+_KEPT = ("popularity", "fold_in", "_shares")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,8 @@ class ArtefactContents:
         branches: the arrays of each branch: of BRANCH_LAYOUT, or for "graph" of the recommender's `_graph_layout`.
         titles: one an item, "" where unknown; or None.
         genres: a sequence of texts an item; or None.
+        picture: the architecture as a drawing in characters, for README.md.
+        precision: one of PRECISIONS, see `narrowed`.
     """
 
     data_name: str
@@ -63,6 +68,8 @@ class ArtefactContents:
     branches: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     titles: Sequence[str] | None = None
     genres: Sequence[Sequence[str]] | None = None
+    picture: str = ""
+    precision: str = "float32"
 
 
 def fit_fold_in(
@@ -108,6 +115,50 @@ def fit_fold_in(
     gram += ridge * np.trace(gram) / columns * np.eye(columns)
     # Least squares rather than solve: without ridge, embeddings of low rank make the system singular.
     return np.linalg.lstsq(gram, target)[0].astype(np.float32)
+
+
+def narrowed(arrays: Mapping[str, NDArray[Any]], precision: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an artefact with fewer bits.
+
+    "float16" rounds embeddings, branch weights and counts. "int8" rounds rows of embeddings and weights to multiples of
+    1/127 of their largest magnitude, which is kept as NAME_scale, and counts to float16. Both keep places of items as
+    uint16 where that is enough. "float32" changes nothing.
+
+    Raises:
+        UserError: there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    found = dict(arrays)
+    if precision == "float32":
+        return found
+    for name, one in arrays.items():
+        if one.dtype == np.int32 and one.max(initial=0) < 2**16:
+            found[name] = one.astype(np.uint16)
+        elif one.dtype != np.float32 or name.endswith(_KEPT):
+            continue
+        elif precision == "int8" and (one.ndim == 2 or name.endswith("_weights")):
+            sizes = None if one.ndim == 2 else np.diff(arrays[f"{name.removesuffix('weights')}indptr"])
+            found[name], found[f"{name}_scale"] = _as_int8(one, sizes)
+        elif np.abs(one).max(initial=0) < np.finfo(np.float16).max:
+            found[name] = one.astype(np.float16)
+    return found
+
+
+def _as_int8(numbers: FloatArray, sizes: NDArray[np.int64] | None) -> tuple[NDArray[np.int8], FloatArray]:
+    """Return rows, of two dimensions or of such sizes end to end, as int8 and a scale each."""
+    magnitude = np.abs(numbers)
+    if sizes is None:
+        scale = magnitude.max(axis=1, initial=0) / np.float32(127)
+        each = scale[:, None]
+    else:
+        scale = np.zeros(len(sizes), dtype=np.float32)
+        # Between the begins of rows that hold anything lie exactly those rows.
+        held = np.flatnonzero(sizes)
+        if len(held):
+            scale[held] = np.maximum.reduceat(magnitude, (np.cumsum(sizes) - sizes)[held]) / np.float32(127)
+        each = np.repeat(scale, sizes)
+    return np.rint(numbers / np.where(each > 0, each, 1)).astype(np.int8), scale
 
 
 def write_artefact(folder: Path, contents: ArtefactContents) -> int:
@@ -164,19 +215,25 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _files(contents: ArtefactContents) -> dict[str, bytes]:
-    """Return name -> content of each file; the artefact is checked as its reader would check it."""
+def assembled(contents: ArtefactContents) -> Recommender:
+    """Return the recommender that an artefact of these contents is; ArtefactError if they are not what they should be."""
+    return _model(contents)[0]
+
+
+def _model(contents: ArtefactContents) -> tuple[Recommender, dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the model, its manifest but for the files, and its arrays."""
     users, items = list(contents.user_ids), list(contents.item_ids)
     arrays: dict[str, NDArray[Any]] = {
-        "user_embeddings": np.ascontiguousarray(contents.user_embeddings),
-        "item_embeddings": np.ascontiguousarray(contents.item_embeddings),
-        "seen_indptr": np.ascontiguousarray(contents.seen_indptr),
-        "seen_items": np.ascontiguousarray(contents.seen_items),
+        "user_embeddings": contents.user_embeddings,
+        "item_embeddings": contents.item_embeddings,
+        "seen_indptr": contents.seen_indptr,
+        "seen_items": contents.seen_items,
         "popularity": np.bincount(contents.seen_items, minlength=len(items)).astype(np.float32),
-        "fold_in": np.ascontiguousarray(contents.fold_in),
+        "fold_in": contents.fold_in,
     }
     for branch, parts in contents.branches.items():
-        arrays |= {f"{branch}_{key}": np.ascontiguousarray(one) for key, one in parts.items()}
+        arrays |= {f"{branch}_{key}": one for key, one in parts.items()}
+    arrays = {name: np.ascontiguousarray(one) for name, one in narrowed(arrays, contents.precision).items()}
     manifest: dict[str, Any] = {
         "project": "nas-recsys",
         "format_version": FORMAT_VERSION,
@@ -192,19 +249,24 @@ def _files(contents: ArtefactContents) -> dict[str, bytes]:
         "recipe": dict(contents.recipe),
         "metrics": dict(contents.metrics),
         "fusion": dict(contents.fusion),
+        "precision": contents.precision,
         "arrays": {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()},
     }
-    titles = _titles(contents)
-    model = Recommender(manifest, users, items, titles, arrays)
+    return Recommender(manifest, users, items, _titles(contents), arrays), manifest, arrays
+
+
+def _files(contents: ArtefactContents) -> dict[str, bytes]:
+    """Return name -> content of each file; the artefact is checked as its reader would check it."""
+    model, manifest, arrays = _model(contents)
     files = {
         # No metadata: the format keeps it in no fixed order.
         "weights.safetensors": safetensors.numpy.save(arrays),
-        "users.json": _list(users),
-        "items.json": _list(items),
+        "users.json": _list(model.user_ids),
+        "items.json": _list(model.item_ids),
         "recommender.py": Path(recommender.__file__).read_bytes(),
         "README.md": _readme(model, contents).encode(),
     }
-    if titles is not None:
+    if (titles := _titles(contents)) is not None:
         files["titles.json"] = _list(titles)
     manifest["files"] = {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -252,12 +314,17 @@ def _readme(model: Recommender, contents: ArtefactContents) -> str:
     some = [model.item_ids[item] for item in history[:3]] or model.item_ids[:1]
     user_id, best = model.user_ids[user], model.recommend(model.user_ids[user], 3)
     item_id = best[0].item if best else some[0]
+    shown = json.dumps(some, ensure_ascii=False)
+    drawing = f"```\n{contents.picture}\n```\n\n" if contents.picture else ""
     commands = [
         ["recommend", *_option("--user", user_id), "-k", "3"],
         ["recommend", *_option("--user", user_id), *_option("--new", json.dumps([item_id])), "-k", "3"],
+        ["recommend", *_option("--user", user_id), *_option("--without", shown), "--diversity", "0.3"],
+        ["recommend-all", "--out", "../lists.csv"],
+        ["rerank", *_option("--user", user_id), *_option("--items", shown)],
         ["similar-items", *_option("--item", item_id), "-k", "3"],
         ["similar-users", *_option("--user", user_id), "-k", "3"],
-        ["fold-in", *_option("--history", json.dumps(some, ensure_ascii=False)), "-k", "3"],
+        ["fold-in", *_option("--history", shown), "-k", "3"],
         ["explain", *_option("--user", user_id), *_option("--item", item_id), "-k", "3"],
     ]
     shell = "\n".join(shlex.join(["python", "recommender.py", *words]) for words in commands)
@@ -275,7 +342,7 @@ hold {len(contents.seen_items)}. Fingerprint `{contents.fingerprint}`.
 
 ## Architecture
 
-```json
+{drawing}```json
 {_json(dict(contents.architecture)).strip()}
 ```
 
@@ -297,11 +364,24 @@ trained by
 {shell}
 ```
 
-Each prints JSON lines, best first. Exit code 2 and one line on standard error: an unknown id, a wrong option, or a damaged
-folder. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
+Each prints JSON lines, best first. Exit code 2 and one line on standard error: an unknown id, a wrong option, a damaged
+folder, or a file that cannot be written. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
 users is served by `fold-in` from the items they had, and `--new` names items that a user has had since the training: both
 count at once, by what the network itself computes, without training anew. `explain` prints the score, then what each item of the history adds
 to it; `personal` is the rest.
+
+What may be in a list:
+
+| option | what it does |
+|---|---|
+| `--only IDS` | none but these items, such as what is in stock |
+| `--without IDS` | not these items |
+| `--with-seen` | items of the history too, which are left out otherwise |
+| `--diversity 0.3` | gives up some score for items unlike each other, chosen among ten times as many (maximal marginal relevance, Carbonell and Goldstein 1998); 0, the default, is off, 1 looks at nothing else |
+
+`IDS` is `a,b,c`, or `'["a,b", "c"]'` where ids hold commas; an option may be repeated. `rerank` sorts items that you give, all
+of them, whether the user had them or not. `recommend-all` writes `user,rank,item,score,fallback` for all users into a file
+ending in `.csv`, `.jsonl` or `.parquet` (the latter with pyarrow or polars installed), whole or not at all.
 
 ## From Python
 
@@ -317,6 +397,9 @@ for one in model.recommend({user_id!r}, k=3):
 {answer}
 model.recommend({user_id!r}, k=3, new=[{item_id!r}])
 model.recommend_many({model.user_ids[:2]!r}, k=3)
+model.recommend({user_id!r}, without={some!r}, exclude_seen=False, diversity=0.3)
+model.rerank({user_id!r}, {some!r})
+model.recommend_all("../lists.csv", k=3)
 model.similar_items({item_id!r}, k=3)
 model.similar_users({user_id!r}, k=3)
 model.fold_in({some!r}, k=3)

@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.graph.aggregators import AGGREGATORS
 from nas.randomness import seed_of, stream
-from nas.search.objectives import direction
+from nas.search.constraints import Constraint, violations
+from nas.search.objectives import direction, worst
 from nas.search.samplers import SAMPLERS, make_sampler
 from nas.space.architecture import Architecture
 from nas.space.dimension import Value
@@ -22,6 +23,9 @@ from nas.space.search_space import SearchSpace
 
 Evaluator = Callable[[Architecture], dict[str, float]]
 """Architecture -> metrics and costs by name; every objective of the search is among them."""
+
+Costs = Callable[[Architecture], Mapping[str, float]]
+"""Architecture -> costs by name that are known without evaluating it."""
 
 # Proposals of known architectures that are turned down before a neighbour is taken instead.
 _ATTEMPTS = 5
@@ -40,6 +44,7 @@ class SearchSettings:
         seed: equal seeds give equal trials.
         objectives: names of objectives, two or more.
         first: architectures to evaluate before the sampler proposes its own.
+        constraints: what an architecture has to keep to.
     """
 
     sampler: str
@@ -48,6 +53,7 @@ class SearchSettings:
     seed: int
     objectives: tuple[str, ...]
     first: tuple[Architecture, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,11 @@ class Candidate:
     Attributes:
         number: the trial's number in the study.
         architecture: canonical.
-        values: metrics and costs by name.
+        values: metrics and costs by name; costs alone where they break a constraint, for then it was not evaluated.
         cached: whether the values came from an earlier trial of the same architecture.
         seconds: of the evaluation.
         finished: seconds since the epoch.
+        violations: the constraints that it breaks, with their excess (see `Constraint.excess`).
     """
 
     number: int
@@ -69,6 +76,12 @@ class Candidate:
     cached: bool
     seconds: float
     finished: float
+    violations: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps to every constraint."""
+        return not self.violations
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Candidate":
@@ -81,6 +94,7 @@ class Candidate:
             trial.user_attrs["cached"],
             trial.user_attrs["seconds"],
             trial.datetime_complete.timestamp(),
+            trial.user_attrs.get("violations", {}),
         )
 
 
@@ -106,7 +120,11 @@ def candidates(study: optuna.Study) -> list[Candidate]:
 
 
 def search(
-    study: optuna.Study, space: SearchSpace, evaluate: Evaluator, settings: SearchSettings
+    study: optuna.Study,
+    space: SearchSpace,
+    evaluate: Evaluator,
+    settings: SearchSettings,
+    costs: Costs = lambda _architecture: {},
 ) -> Iterator[Candidate]:
     """Run the study up to its number of trials and yield each new one after it is stored.
 
@@ -114,6 +132,9 @@ def search(
     transaction: a killed process leaves no half trial behind, and a storage write costs one commit instead of one a
     gene. A proposal that was evaluated before is turned down; if the sampler insists, an unknown neighbour takes its
     place. Only where nothing unknown is found are the cached values told again, and the trial says so.
+
+    An architecture whose `costs` break a constraint is not evaluated. The sampler is told by how much it breaks it, and
+    the worst of every quality; Optuna's samplers rank what is infeasible by that excess alone, behind all that is feasible.
     """
     memory = optuna.create_study(directions=study.directions, sampler=optuna.samplers.RandomSampler())
     memory.add_trials(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
@@ -122,8 +143,9 @@ def search(
         started = time.perf_counter()
         trial, architecture = _propose(memory, space, settings, number, known)
         cached = architecture in known
-        values = known[architecture] if cached else evaluate(architecture)
-        known[architecture] = values
+        if not cached:
+            known[architecture] = _judge(architecture, evaluate, costs, settings.constraints)
+        values = known[architecture]
         seconds = time.perf_counter() - started
         for key, value in {
             "architecture": architecture.values(),
@@ -131,11 +153,22 @@ def search(
             "values": values,
             "cached": cached,
             "seconds": seconds,
+            "violations": violations(settings.constraints, values),
         }.items():
             trial.set_user_attr(key, value)
-        done = memory.tell(trial, [values[name] for name in settings.objectives])
+        for one in settings.constraints:
+            if one.name in values:
+                trial.set_constraint(str(one), one.excess(values[one.name]))
+        done = memory.tell(trial, [values.get(name, worst(name)) for name in settings.objectives])
         study.add_trial(done)
         yield replace(Candidate.of(done), number=number)
+
+
+def _judge(
+    architecture: Architecture, evaluate: Evaluator, costs: Costs, constraints: Sequence[Constraint]
+) -> dict[str, float]:
+    known = dict(costs(architecture)) if constraints else {}
+    return known if violations(constraints, known) else evaluate(architecture)
 
 
 def _propose(
@@ -158,7 +191,7 @@ def _propose(
         if isinstance(memory.sampler, BaseGASampler):
             # Optuna gives no generation to an enqueued trial; without one it could not become a parent.
             memory.sampler.get_trial_generation(memory, memory.get_trials(deepcopy=False)[trial.number])
-        return trial, space.decode(_suggest(trial, space, conditional))
+        return trial, space.decode(suggest(trial, space, conditional))
 
     def enqueue(architecture: Architecture) -> None:
         genome: dict[str, Any] = space.encode(architecture)
@@ -191,7 +224,8 @@ def _choose_parents(memory: optuna.Study, settings: SearchSettings, number: int)
             sampler.get_parent_population(memory, generation)
 
 
-def _suggest(trial: Trial, space: SearchSpace, conditional: bool) -> dict[str, Value]:
+def suggest(trial: Trial, space: SearchSpace, conditional: bool) -> dict[str, Value]:
+    """Return a genome that `trial` chooses; `conditional`: it is asked for the genes that matter alone."""
     free, genome = space.free_genes(), {name: choices[0] for name, choices in space.genes().items()}
 
     def suggest(name: str) -> None:

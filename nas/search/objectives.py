@@ -12,7 +12,13 @@ QUALITIES = (*METRICS, *LISTS)
 """Each is asked for at a list length: `ndcg@20`."""
 
 COSTS = ("refresh_macs", "parameters", "artefact_bytes", "refresh_seconds")
-"""Computed from the architecture and the sizes of the data, but for `refresh_seconds`, which is measured."""
+"""Computed from the architecture and the sizes of the data, but for what is `MEASURED`."""
+
+MEASURED = ("refresh_seconds",)
+"""Costs that take an evaluation, and that no two evaluations agree on."""
+
+# Seconds that no refresh takes. A finite number: samplers scale by what they are told.
+_LONGEST = 1e9
 
 
 def direction(name: str) -> Direction:
@@ -24,6 +30,13 @@ def direction(name: str) -> Direction:
         return "minimize"
     expected = [f"{quality}@K" for quality in QUALITIES] + list(COSTS)
     raise UserError(f"unknown objective {name!r}; expected one of {expected}, K a list length such as 20")
+
+
+def worst(name: str) -> float:
+    """Return the worst value of an objective: what is told of an architecture that was not, or cannot be, judged (one whose cost is computed has it)."""
+    if direction(name) == "maximize":
+        return 0.0
+    return 1.0 if name.startswith("gini@") else _LONGEST
 
 
 def list_lengths(names: list[str]) -> set[int]:

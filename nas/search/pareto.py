@@ -1,11 +1,11 @@
-"""The Pareto front of a search and its hypervolume."""
+"""The Pareto front of a search and how it grew."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna._hypervolume import compute_hypervolume
 
+from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate
 from nas.search.objectives import direction
 
@@ -32,24 +32,15 @@ def front_mask(values: Floats) -> NDArray[np.bool_]:
 
 
 def front(candidates: Sequence[Candidate], objectives: Sequence[str]) -> list[Candidate]:
-    """Return the candidates on the Pareto front, best first objective first."""
+    """Return the feasible candidates on the Pareto front, best first objective first."""
+    candidates = [candidate for candidate in candidates if candidate.feasible]
     values = losses(candidates, objectives)
     chosen = np.flatnonzero(front_mask(values))
     return [candidates[int(n)] for n in chosen[np.argsort(values[chosen, 0], kind="stable")]]
 
 
-def hypervolume_history(values: Floats) -> Floats:
-    """Return (n,): the share of the objectives' box that the first 1, 2, ... n rows dominate, from 0 to 1.
-
-    The box spans what the n rows hold; an objective that never changes adds nothing.
-    """
-    low, high = values.min(0), values.max(0)
-    scaled = (values - low) / np.where(high > low, high - low, 1.0)
-    history, best = np.zeros(len(values)), scaled[:0]
-    for n, row in enumerate(scaled):
-        if len(best) and (best <= row).all(1).any():
-            history[n] = history[n - 1]
-            continue
-        best = np.concatenate([best[~(row <= best).all(1)], row[None]])
-        history[n] = compute_hypervolume(best[np.argsort(best[:, 0])], np.ones(values.shape[1]))
-    return history
+def progress(candidates: Sequence[Candidate], objectives: Sequence[str]) -> Floats:
+    """Return (n,): after each trial, the share of the box of all feasible ones that the feasible ones so far dominate."""
+    feasible = np.array([candidate.feasible for candidate in candidates], dtype=np.bool_)
+    volumes = hypervolume_history(losses([c for c in candidates if c.feasible], objectives))
+    return np.concatenate([[0.0], volumes])[np.cumsum(feasible)]

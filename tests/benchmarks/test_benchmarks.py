@@ -11,6 +11,7 @@ import generation
 import numpy as np
 import propagation
 import pytest
+import serving
 import torch
 import training
 from generated import SHAPES, Shape, datasets, generate
@@ -204,3 +205,12 @@ def test_the_generated_data_are_of_the_named_shapes() -> None:
     for name, made in datasets(None):
         shape = SHAPES[name]
         assert (made.n_users, made.n_items, len(made)) == (shape.users, shape.items, shape.interactions)
+
+
+def test_serving_agrees_with_implicit(interactions: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "ASKED", 3)
+    pytest.importorskip("faiss", exc_type=ImportError)
+    found = {row.operator: row.values() for row in serving.rows("tiny", interactions, 1, 1)}
+    assert list(found) == ["one user", "all users", "load", "process"]
+    for operator in ("one user", "all users"):
+        assert_fair(found[operator], operator)

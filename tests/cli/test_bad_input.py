@@ -127,6 +127,27 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
         lambda f: with_set(f, "search.objectives=[parameters, ndcg@20]"),
         ("first objective", "quality"),
     ),
+    "constraint upside down": (
+        lambda f: with_set(f, "search.constraints=[refresh_macs >= 2e8]"),
+        ("search.constraints.0", "refresh_macs takes <=", "but got 'refresh_macs >= 2e8'"),
+    ),
+    "constraint on nothing": (
+        lambda f: with_set(f, "search.constraints=[macs <= 2e8]"),
+        ("search.constraints.0", "'macs'", "refresh_macs"),
+    ),
+    "constraints no list": (
+        lambda f: with_set(f, "search.constraints=refresh_macs <= 2e8"),
+        ("search.constraints", "expected a list, such as [refresh_macs <= 2e8]"),
+    ),
+    "bounded twice": (
+        lambda f: with_set(f, "search.constraints=[parameters <= 9, parameters <= 8]"),
+        ("search.constraints", "parameters has more than one bound"),
+    ),
+    "constraint that nothing meets": (
+        lambda f: with_set(f, "search.constraints=[parameters <= 9]"),
+        ("search.constraints", "parameters <= 9", "the smallest parameters that can be reached is 68"),
+    ),
+    "no patience": (lambda f: with_set(f, "search.patience=0"), ("search.patience", "greater than")),
     "unknown baseline": (lambda f: with_set(f, "baselines.names=[svd++]"), ("svd++", "ease")),
     "bad name": (lambda f: with_set(f, "name=../elsewhere"), ("name", "../elsewhere")),
     "bad storage": (lambda f: with_set(f, "search.storage=nosuchdb://x"), ("search.storage", "nosuchdb")),

@@ -35,6 +35,18 @@ def test_overrides_reach_nested_keys_and_are_read_as_yaml() -> None:
     assert experiment.threads == 1
 
 
+def test_constraints_are_texts_that_are_their_own_resolution() -> None:
+    words = ("search.constraints=[refresh_macs <= 2e8, coverage@50 >= 0.3]", "search.patience=40")
+    experiment = Experiment.load("ml-100k", words)
+    assert experiment.resolved()["search"]["constraints"] == [
+        "refresh_macs <= 200000000",
+        "coverage@50 >= 0.3",
+    ]
+    assert experiment.ks == (10, 20, 50), "what is bounded has to be measured"
+    assert experiment.search.patience == 40
+    assert Experiment.parse(experiment.resolved(), "again", Path()) == experiment
+
+
 def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     folder = tmp_path / "deep"
     folder.mkdir()

@@ -1,6 +1,7 @@
 """A run over a space with every branch, and with every baseline."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tiny_experiment import TINY
 
 import nas
 from nas.baselines import BASELINES, TRAINED
+from nas.cli import main
 from nas.experiment.context import Context
 from nas.experiment.stages.fusion import full_scorer
 from nas.experiment.stages.retrain import refitted_states
@@ -74,7 +76,10 @@ def test_an_exported_fusion_ranks_as_its_branches_do(
     folder = run.export(tmp_path / "model", result["id"])
     model = nas.Recommender.load(folder)
     context = Context.open(run.experiment, run.path)
-    held = run.folder.read_json(f"retrained/{result['id']}/result.json")
+    # Of the winner, the better of its trainings is exported.
+    winner = run.summary["winner"]
+    name = winner["name"] if result["id"] == winner["id"] else result["id"]
+    held = run.folder.read_json(f"retrained/{name}/result.json")
     architecture = Architecture.model_validate(held["architecture"])
     scorer = full_scorer(context, architecture, refitted_states(context, held))
     users = np.arange(context.train.n_users)
@@ -90,6 +95,34 @@ def test_an_exported_fusion_ranks_as_its_branches_do(
         found = model.recommend(context.train.user_ids[user], 5)
         if found and found[0].fallback is None:
             assert [one.item for one in found] == [ids[n] for n in row]
+
+
+def test_an_export_of_fewer_bits_says_what_it_lost(
+    run: nas.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = run.folder.read_json("test_reads.json")
+    folder = run.export(tmp_path / "int8", precision="int8")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    found = manifest["metrics"]["precision"]["ndcg@20"]
+    assert found["float32"] > 0
+    assert found["lost"] == pytest.approx(1 - found["int8"] / found["float32"])
+    assert abs(found["lost"]) < 0.02
+    assert run.folder.read_json("test_reads.json") == reads, "test data is not read again"
+    again = run.export(tmp_path / "again", precision="int8")
+    assert all((again / path.name).read_bytes() == path.read_bytes() for path in folder.iterdir())
+    command = ["nas", "export", str(run.path), "--out", str(again), "--precision"]
+    monkeypatch.setattr(sys, "argv", [*command, "float16"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(again)
+    assert "ndcg@20 of the validation part" in lines[1]
+    monkeypatch.setattr(sys, "argv", [*command, "int4"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--precision int4: expected one of float32, float16, int8" in capsys.readouterr().err
 
 
 def test_the_report_draws_every_branch(run: nas.Run) -> None:

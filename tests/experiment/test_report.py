@@ -23,8 +23,9 @@ from nas.experiment.report.importance import importance
 from nas.experiment.report.sections.pareto import pair_front
 from nas.experiment.report.verdict import outcome
 from nas.experiment.report.wording import decimal, duration, listed
+from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate
-from nas.search.pareto import front, front_mask, hypervolume_history, losses
+from nas.search.pareto import front, front_mask, losses
 from nas.space.architecture import Architecture
 from nas.space.search_space import SearchSpace
 

@@ -8,7 +8,7 @@ from nas.data import Interactions
 from nas.model.fitting import new_trainer
 from nas.model.losses import LOSSES
 from nas.model.ranking import DivergedError
-from nas.model.training import Trainer, TrainingData, batches, steps_of
+from nas.model.training import Trainer, TrainingData, batches, in_one_unit, steps_of
 from nas.model.weights import Weights, parameters_of_space, start
 from nas.space import Architecture, Recipe, SearchSpace
 
@@ -168,6 +168,63 @@ def test_training_lowers_the_loss(data: TrainingData) -> None:
     trainer = trained(data, epochs=0, start="noise", dropout=0.0, learning_rate=0.01)
     losses = [trainer.epoch(lambda _rng: [ATTENTION]) for _ in range(15)]
     assert losses[-1] < losses[0] - 0.3
+
+
+def test_in_one_unit_no_ranking_changes_and_no_scale_is_left() -> None:
+    generator = torch.Generator().manual_seed(0)
+    users, items = (torch.randn(n, 8, generator=generator, dtype=torch.float64) for n in (20, 50))
+    longer = users * torch.logspace(-3, 3, 20)[:, None]
+    one, other = in_one_unit(users, items), in_one_unit(longer, 1000 * items)
+    torch.testing.assert_close(one, other)
+    scores = one[0] @ one[1].t()
+    assert torch.equal(scores.argsort(dim=1), (users @ items.t()).argsort(dim=1))
+    # Items keep what tells them apart in length; on average they are as long as those of cosine scores.
+    torch.testing.assert_close(
+        one[1].norm(dim=1) / one[1].norm(dim=1)[0], items.norm(dim=1) / items.norm(dim=1)[0]
+    )
+    assert float(one[1].square().sum(1).mean()) == pytest.approx(1)
+    assert all(torch.isfinite(part).all() for part in in_one_unit(0 * users, 0 * items))
+
+
+def test_a_loss_does_not_depend_on_how_long_the_states_are(data: TrainingData) -> None:
+    arch = SearchSpace.load("presets/lightgcn").decode({})
+    short, long = (new_trainer(arch, data, Recipe(dropout=0.0, batches=1), 0) for _ in range(2))
+    with torch.no_grad():
+        for tensor in long.weights.tensors.values():
+            tensor.mul_(30)
+    assert short.epoch(lambda _rng: [arch]) == pytest.approx(long.epoch(lambda _rng: [arch]), rel=1e-5)
+
+
+def test_a_step_of_several_follows_each_of_them_alike(data: TrainingData) -> None:
+    shapes = [{"layers": 0, "hidden_size": 16}, {"layers": 2, "hidden_size": 8, "score": "cosine"}]
+    space = SearchSpace.load("graph")
+    architectures = [space.decode(shape) for shape in shapes]
+    parameters = parameters_of_space(space.branches.graph, data.graph.n_users, data.graph.n_items)
+    batch = next(batches(data, 1, np.random.default_rng(0)))
+
+    def gradients(chosen: list[Architecture]) -> dict[str, torch.Tensor]:
+        weights = start(parameters, data.graph, "svd", 0)
+        Trainer(weights, data, Recipe(dropout=0.0), 0).step(batch, chosen, torch.Generator())
+        return {name: weights.tensors[name].grad for name in ("users", "items")}
+
+    def length(found: dict[str, torch.Tensor]) -> float:
+        return float(sum(part.square().sum() for part in found.values()) ** 0.5)
+
+    one, other = (gradients([architecture]) for architecture in architectures)
+    both = gradients(architectures)
+    assert length(one) / length(other) != pytest.approx(1, rel=0.1)
+    for name in both:
+        torch.testing.assert_close(both[name], one[name] / length(one) + other[name] / length(other))
+
+
+def test_nodes_without_interactions_have_gradients_of_ordinary_size(data: TrainingData) -> None:
+    kept = np.flatnonzero(data.interactions.item != 0)
+    lonely = TrainingData.of(data.interactions.select(kept))
+    arch = SearchSpace.load("graph").decode({"layers": 0, "score": "cosine"})
+    trainer = new_trainer(arch, lonely, Recipe(dropout=0.0, batches=1), 0)
+    trainer.epoch(lambda _rng: [arch])
+    rows = trainer.weights.tensors["items"].grad.norm(dim=1)
+    assert 0 < rows[0] < 1000 * rows[1:].max()
 
 
 def test_weight_decay_shortens_the_embeddings(data: TrainingData) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,11 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object] = dict) -> No
     for name in manifest["files"]:
         data = (folder / name).read_bytes()
         manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    with suppress(Exception):
+        arrays = safetensors.numpy.load((folder / "weights.safetensors").read_bytes())
+        manifest["arrays"] = {
+            name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()
+        }
     change(manifest)
     manifest["sha256"] = manifest_sha256(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -239,6 +245,14 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "files is a list": (lambda m: m.update(files=[]), 'object "files"'),
     "no weights": (lambda m: m["files"].pop("weights.safetensors"), r"lists no weights.safetensors"),
     "entry is null": (lambda m: m["files"].update({"users.json": None}), r"cannot use 'users.json'"),
+    "an array that is not there": (
+        lambda m: m["arrays"].update(more={"dtype": "int8", "shape": [1]}),
+        "not those in manifest.json",
+    ),
+    "an array of another shape": (
+        lambda m: m["arrays"]["fold_in"].update(shape=[10**12, 10**12]),
+        "not those in manifest.json",
+    ),
     "wrong size": (lambda m: m["files"]["users.json"].update(bytes=1), r"cannot use 'users.json'"),
 }
 
@@ -347,6 +361,11 @@ def test_weights_of_random_bytes_are_refused(
     refused(damaged, "artefact")
 
 
+def test_the_readme_draws_the_architecture(make: Make, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "out", replace(make(), picture="┌──┐\n│ 2│\n└──┘"))
+    assert "```\n┌──┐\n│ 2│\n└──┘\n```" in (tmp_path / "out" / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     "ids", [["a,b", "[c", "-d", "e'f", 'g"h', "i\nj"], ["née", "日本", "🎬", "\u2028", " ", ""]]
 )
@@ -357,21 +376,22 @@ def test_ids_of_any_text_survive(make: Make, tmp_path: Path, ids: list[str]) -> 
     assert model.user_ids == model.item_ids == ids
 
 
-def test_the_readme_runs(artefact: Path) -> None:
+def test_the_readme_runs(copy: Path) -> None:
     """Every example of README.md, as its receiver would type it."""
+    artefact = copy
     text = (artefact / "README.md").read_text()
     assert "| test ndcg@20 | 0.5000 |" in text
     shell, python = (text.split(f"```{name}\n")[1].split("```")[0] for name in ("sh", "python"))
     environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     lines = shell.strip().splitlines()
-    assert len(lines) == 6
-    for line in (*lines[:2], *lines[-2:]):
+    assert len(lines) == 9
+    for line in (*lines[:5], *lines[-2:]):
         command = line.replace("python ", f"{sys.executable} ", 1)
         done = subprocess.run(
             command, shell=True, cwd=artefact, env=environment, capture_output=True, text=True
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert len(done.stdout.splitlines()) >= 3
+        assert len(done.stdout.splitlines()) >= (1 if "recommend-all" in line else 3)
     done = subprocess.run(
         [sys.executable, "-c", python], cwd=artefact, env=environment, capture_output=True, text=True
     )

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from nas.recommender import Recommender, recommender
-from nas.recommender.recommender import Explanation, InputError, Ranking, UnknownId, top_k
+from nas.recommender.recommender import Explanation, InputError, Ranking, Table, UnknownId
 from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
 
 Make = Callable[..., ArtefactContents]
@@ -78,19 +78,49 @@ def agrees(
     np.testing.assert_allclose(scores[found], scores[expected], rtol=1e-6, atol=1e-6)
 
 
-@given(
-    arrays(
-        np.float32,
-        array_shapes(min_dims=2, max_dims=2, max_side=12),
-        elements=st.sampled_from([-np.inf, -1, 0, -0.0, 1, 2]),
-    ),
-    st.integers(1, 15),
-)
-def test_top_k_is_the_head_of_a_full_stable_sort(scores: NDArray[np.float32], k: int) -> None:
-    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    np.testing.assert_array_equal(top_k(scores, k), expected)
+@settings(deadline=None)
+@given(data=st.data(), k=st.integers(1, 15), chunk=st.sampled_from([1, 24, 8192]))
+def test_the_best_of_a_table_are_the_head_of_a_full_stable_sort(
+    data: st.DataObject, k: int, chunk: int
+) -> None:
+    # Small integers, so that products are exact and tie.
+    numbers = st.integers(-2, 2).map(float)
+    shape = data.draw(array_shapes(min_dims=2, max_dims=2, max_side=40))
+    rows = data.draw(arrays(np.float32, shape, elements=numbers))
+    vectors = data.draw(arrays(np.float64, (3, shape[1]), elements=numbers))
+    base = data.draw(st.none() | arrays(np.float64, (3, shape[0]), elements=numbers))
+    out = [data.draw(st.lists(st.integers(0, shape[0] - 1))) for _ in vectors]
+    barred = data.draw(st.none() | arrays(np.bool_, shape[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recommender, "CHUNK", chunk)
+        found = Table(rows).best(vectors, k, [np.array(one, dtype=np.int64) for one in out], barred, base)
+    dense = vectors @ rows.T + (0 if base is None else base)
+    for scores, without, (places, values) in zip(dense, out, found, strict=True):
+        gone = {*without, *np.flatnonzero(barred if barred is not None else []).tolist()}
+        expected = ordered(scores.astype(np.float32), list(gone))[:k]
+        assert places.tolist() == expected
+        np.testing.assert_array_equal(values, scores[expected])
 
 
+def test_what_float32_cannot_tell_apart_float64_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The rows differ by less than float32 resolves in a sum with large terms that cancel.
+    rng = np.random.default_rng(0)
+    rows = np.tile(rng.standard_normal(64).astype(np.float32), (5000, 1))
+    rows[:, 0], rows[:, 1] = 1e4, -1e4
+    rows[:, 2] = rng.standard_normal(5000) * 1e-4
+    vector = np.ones((1, 64))
+    exact = (rows.astype(np.float64) @ vector[0]).astype(np.float32)
+    assert len(np.unique(exact)) > 1000
+    ((places, values),) = Table(rows).best(vector, 50, [np.zeros(0, np.int64)])
+    assert places.tolist() == np.argsort(-exact, kind="stable")[:50].tolist()
+    np.testing.assert_array_equal(values, exact[places])
+    # Far more candidates than fit into a block.
+    monkeypatch.setattr(recommender, "ROWS_PER_BLOCK", 7)
+    ((again, _),) = Table(rows).best(vector, 50, [np.zeros(0, np.int64)])
+    assert again.tolist() == places.tolist()
+
+
+@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15), exclude=st.booleans())
 def test_recommend_is_a_stable_sort_of_the_dense_scores(
     make: Make, variation: dict[str, Any], k: int, exclude: bool
@@ -109,6 +139,7 @@ def test_recommend_is_a_stable_sort_of_the_dense_scores(
         assert {one.fallback for one in ranking} <= {None if len(seen) else "popularity"}
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 15))
 def test_ties_are_in_the_order_of_the_items(make: Make, seed: int, k: int) -> None:
     # Products of small integers are exact, so the order must be as well.
@@ -131,14 +162,25 @@ def test_equal_embeddings_tie_whatever_their_place_and_company(make: Make) -> No
         assert names(ranking) == list(contents.item_ids)
 
 
-def test_blocks_change_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_neither_blocks_nor_threads_change_anything(
+    make: Make, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     contents = make(users=40, items=30)
     whole = model_of(contents).recommend_many(contents.user_ids, 7)
-    monkeypatch.setattr(recommender, "SCORES_PER_BLOCK", 100)
-    monkeypatch.setattr(recommender, "ROWS_PER_BLOCK", 7)
-    assert model_of(contents).recommend_many(contents.user_ids, 7) == whole
+    assert [model_of(contents).recommend(user, 7) for user in contents.user_ids] == whole
+    monkeypatch.setattr(recommender, "THREADS", threads)
+    for name, value in (
+        ("USERS_PER_BLOCK", 3),
+        ("SCORES_PER_BLOCK", 100),
+        ("ROWS_PER_BLOCK", 7),
+        ("CHUNK", 9),
+    ):
+        monkeypatch.setattr(recommender, name, value)
+        assert model_of(contents).recommend_many(contents.user_ids, 7) == whole
 
 
+@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15))
 def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, Any], k: int) -> None:
     contents = make(**variation)
@@ -161,6 +203,7 @@ def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, A
         assert not {one.user for one in found} & {user_id, *(f"u{one}" for one in untrained)}
 
 
+@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15), data=st.data())
 def test_fold_in_scores_by_the_mapped_mean(
     make: Make, variation: dict[str, Any], k: int, data: st.DataObject
@@ -295,6 +338,7 @@ def test_load_gives_what_was_written(make: Make, tmp_path: Path) -> None:
     assert (loaded.user_ids, loaded.item_ids) == (contents.user_ids, contents.item_ids)
 
 
+@settings(deadline=None)
 @given(variation=variations, ridge=st.sampled_from([0.01, 0.5, 3.0]))
 def test_fold_in_map_is_the_ridge_regression(make: Make, variation: dict[str, Any], ridge: float) -> None:
     contents = make(**variation)

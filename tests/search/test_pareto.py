@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate
-from nas.search.pareto import front, front_mask, hypervolume_history, losses
+from nas.search.pareto import front, front_mask, losses
 from nas.space import Architecture, GraphBranch
 
 Floats = NDArray[np.float64]

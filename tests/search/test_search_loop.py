@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import costs
+from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate, SearchSettings, candidates, open_study, search
-from nas.search.pareto import front, hypervolume_history, losses
+from nas.search.pareto import front, losses
 from nas.search.samplers import SAMPLERS, Strategy, make_sampler
 from nas.shipped import shipped
 from nas.space import Architecture, SearchSpace

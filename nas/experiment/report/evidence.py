@@ -1,7 +1,7 @@
 """What the report is made from: the files of a run, read once."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ class Evidence:
     Attributes:
         summary: what `summary.json` holds, or will hold.
         experiment: of the run.
-        trials: `trials.parquet`, a row a trial, in order.
-        architectures: of the trials, as plain values.
+        searched: `trials.parquet`, a row a trial, in order.
+        trials: those of them that were evaluated; what costs more than the constraints allow was not.
+        architectures: of `trials`, as plain values.
         front: `pareto.json`.
         retrained: every `retrained/*/result.json`, best first by the first objective.
         environment: `environment.json`.
@@ -29,6 +30,7 @@ class Evidence:
 
     summary: dict[str, Any]
     experiment: Experiment
+    searched: pl.DataFrame
     trials: pl.DataFrame
     architectures: list[dict[str, Any]]
     front: list[dict[str, Any]]
@@ -41,7 +43,11 @@ class Evidence:
     def read(cls, folder: RunFolder, summary: dict[str, Any]) -> "Evidence":
         """Read a run folder whose search has ended."""
         experiment = folder.experiment()
-        trials = pl.read_parquet(folder.path / "trials.parquet")
+        searched = pl.read_parquet(folder.path / "trials.parquet")
+        if "feasible" not in searched.columns:
+            # A run from before there were constraints.
+            searched = searched.with_columns(feasible=pl.lit(True))
+        trials = searched.filter(pl.col(experiment.metric).is_not_null())
         names = sorted(
             str(path.relative_to(folder.path)) for path in folder.path.glob("retrained/*/result.json")
         )
@@ -49,6 +55,7 @@ class Evidence:
         return cls(
             summary,
             experiment,
+            searched,
             trials,
             [json.loads(text) for text in trials["architecture"]],
             folder.read_json("pareto.json") or [],
@@ -74,6 +81,12 @@ class Evidence:
         """What to call the data."""
         data = self.experiment.data
         return data.source or (data.path or data.train or Path("data")).name
+
+    def feasible(self) -> "Evidence":
+        """Return the same with those trials alone that keep to every constraint."""
+        kept = self.trials["feasible"].to_list()
+        architectures = [one for one, keep in zip(self.architectures, kept, strict=True) if keep]
+        return replace(self, trials=self.trials.filter(pl.col("feasible")), architectures=architectures)
 
     def trial(self, architecture_id: str) -> dict[str, Any] | None:
         """Return the first trial of an architecture, if the search had one."""

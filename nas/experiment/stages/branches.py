@@ -5,6 +5,7 @@ then once more from where that led: a fit is far cheaper than a training. On a l
 settings of the item branch are chosen on its most popular items alone.
 """
 
+import math
 import time
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from nas.data.interactions import Interactions, ItemTable
 from nas.experiment.closed_forms import ClosedForm
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
+from nas.experiment.reachable import cheapest, keeper
 from nas.model.evaluation import evaluate, sample_users
 from nas.model.fusion import Held
 from nas.model.item_weights import dense_obstacle, fit_items
@@ -35,14 +37,15 @@ Genes = dict[str, tuple[Value, ...]]
 def settle_branches(context: Context) -> tuple[SearchSpace, dict[str, dict[str, Any]]]:
     """Return the space with settled closed-form branches, and by name {settings, validation, tried, seconds}.
 
-    A branch that cannot be fitted on this catalogue is taken out of the space; its result is {skipped: reason}.
+    A branch that cannot be fitted on this catalogue, or whose every setting costs more than the experiment allows, is
+    taken out of the space; its result is {skipped: reason}.
     """
     space: SearchSpace = context.experiment.search_space
     results: dict[str, dict[str, Any]] = {}
     for name in ("spectral", "item"):
         if name not in space.branches.names:
             continue
-        results[name] = context.done(f"branches/{name}.json", partial(_settle, context, name))
+        results[name] = context.done(f"branches/{name}.json", partial(_settle, context, space, name))
         if "skipped" in results[name]:
             space = space.without(name)
         else:
@@ -51,11 +54,18 @@ def settle_branches(context: Context) -> tuple[SearchSpace, dict[str, dict[str, 
     return space, results
 
 
-def _settle(context: Context, name: str) -> dict[str, Any]:
-    started, space = time.perf_counter(), context.experiment.search_space.branches.spaces[name]
+def _settle(context: Context, whole: SearchSpace, name: str) -> dict[str, Any]:
+    started, space = time.perf_counter(), whole.branches.spaces[name]
     genes = _that_matter(context, name, space.genes())
     if not all(genes.values()):
         return {"skipped": dense_obstacle(context.interactions)}
+    chosen, keeps = {gene: choices[0] for gene, choices in genes.items()}, keeper(context, whole, name)
+    if not keeps(space.decode(chosen)):  # type: ignore[arg-type]
+        cheap = cheapest(context, whole, name)
+        if cheap is None:
+            return {"skipped": "whatever its settings, it costs more than search.constraints allow"}
+        small = space.encode(cheap.branches[name])  # type: ignore[arg-type]
+        chosen |= {gene: value for gene, value in small.items() if value in genes[gene]}
     settings, seed = context.experiment.search, context.experiment.search.seed
     train, valid = context.train, context.valid
     if name == "item" and genes["kind"] != ("cosine",) and train.n_items > _LARGE_CATALOGUE:
@@ -72,11 +82,12 @@ def _settle(context: Context, name: str) -> dict[str, Any]:
 
     def value(genome: dict[str, Value]) -> float:
         branch: ClosedForm = space.decode(genome)  # type: ignore[assignment]
+        if not keeps(branch):
+            return -math.inf
         if branch not in values:
             values[branch] = judge(branch)
         return values[branch][context.experiment.metric]
 
-    chosen = {gene: choices[0] for gene, choices in genes.items()}
     best = value(chosen)
     rounds = 2 * [gene for gene, choices in genes.items() if len(choices) > 1]
     with stage(f"{name} branch", len(rounds)) as steps:

@@ -1,5 +1,6 @@
 """Hand over a retrained architecture as a recommender that runs without nas and without torch."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,37 +9,48 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.experiment.context import Context
+from nas.experiment.service_costs import SIMILARITY_COLUMNS
 from nas.experiment.stages.retrain import refitted
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import final_states
 from nas.model.history import HistoryModel
+from nas.model.metrics import evaluated_users, per_user
 from nas.model.network import layer_inputs
 from nas.model.spectral import singular_vectors
 from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights
-from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
+from nas.recommender.writer import ArtefactContents, assembled, fit_fold_in, write_artefact
 from nas.space.architecture import Architecture
+from nas.space.picture import picture
 
 # Relative to the mean squared length of a history's mean. Measured on ML-1M: with .01, two layers of LightGCN rank worse
 # for who was not there at training, with .1 the lists of who was agree less with the trained ones.
 RIDGE = 0.03
-_SIMILARITY_COLUMNS = 64
+_LENGTH = 20
+_JUDGED = f"ndcg@{_LENGTH}"
 
 
-def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], folder: Path) -> int:
+def export(
+    context: Context,
+    result: dict[str, Any],
+    metrics: dict[str, Any],
+    folder: Path,
+    precision: str = "float32",
+) -> int:
     """Write the artefact of a retrained architecture, fitted on train + validation; return its bytes.
 
+    With a precision other than float32, its metrics say what that does to validation NDCG@20.
+
     Raises:
-        UserError: `folder` holds something that is no artefact.
+        UserError: `folder` holds something that is no artefact, or there is no such precision.
     """
     architecture = Architecture.model_validate(result["architecture"])
     history, graph = context.train_and_valid, context.refitting.graph
     weights, branches = refitted(context, result), {}
     if weights is None:
         # Without a graph branch, singular vectors tell which items, and which users, are alike.
-        seed = context.experiment.search.seed
-        states = singular_vectors(graph, _SIMILARITY_COLUMNS, seed)
+        states = singular_vectors(graph, SIMILARITY_COLUMNS, context.experiment.search.seed)
     else:
         states = final_states(architecture, weights, graph)[:2]
         branches["graph"] = graph_arrays(architecture, weights, graph)
@@ -67,7 +79,13 @@ def export(context: Context, result: dict[str, Any], metrics: dict[str, Any], fo
         branches=branches,
         titles=history.items.title,
         genres=history.items.genres,
+        picture=picture(architecture),
     )
+    if precision != "float32":
+        contents = replace(contents, precision=precision)
+        fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
+        found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
+        contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
     return write_artefact(folder, contents)
 
 
@@ -94,6 +112,20 @@ def graph_arrays(architecture: Architecture, weights: Weights, graph: Graph) -> 
 def _numbers(tensor: Tensor) -> NDArray[np.float32]:
     # A copy: what is made of it must not change the weights.
     return tensor.detach().cpu().numpy().astype(np.float32)
+
+
+def _ndcg(context: Context, contents: ArtefactContents) -> float:
+    """Return the NDCG@20 of the validation part, whose items the lists may hold though the fit has seen them.
+
+    So it says nothing of quality, but the same of both precisions; test data is not read again for it.
+    """
+    valid, train = context.valid, context.train
+    users = evaluated_users(valid, train)
+    left_out = [train.item[train.offsets[user] : train.offsets[user + 1]] for user in users]
+    lists = np.full((len(users), _LENGTH), -1, dtype=np.int32)
+    for row, (items, _) in zip(lists, assembled(contents).best_items(users, _LENGTH, left_out), strict=True):
+        row[: len(items)] = items
+    return float(per_user(lists, users, valid, (_LENGTH,))[_JUDGED].mean())
 
 
 def _arrays(model: HistoryModel) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.experiment.stages.search import supernet_evaluator
+from nas.experiment.stages.judging import supernet_evaluator
 from nas.model.weights import Weights
 from nas.randomness import stream
 from nas.search.fidelity import FEWEST, rank_fidelity, strata
@@ -52,7 +52,7 @@ def measure_fidelity(
             seconds.append(result["seconds"])
             if new:
                 steps.advance(f"{metric} {trained[architecture.id][-1]:.4f}")
-    judge = supernet_evaluator(context, space, weights)
+    judge = supernet_evaluator(context, space, weights, recipe)
     rows, cost = [], []
     for architecture in drawn:
         started = time.perf_counter()

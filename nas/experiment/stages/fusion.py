@@ -8,6 +8,7 @@ from nas.experiment.context import Context
 from nas.model.evaluation import evaluate
 from nas.model.fusion import fused, standardised_scorer
 from nas.model.ranking import Scorer
+from nas.search.constraints import merit
 from nas.space.architecture import Architecture, Fusion
 
 States = tuple[torch.Tensor, torch.Tensor]
@@ -40,10 +41,13 @@ def weigh(
 ) -> tuple[Architecture, dict[str, float]]:
     """Return the architecture with the best weights for its branches, and its validation metrics.
 
+    Weights that break a constraint on a quality are worse than any that do not.
+
     The weight of the first branch is 1. Each other climbs from where it is while its neighbour on the scale is better,
     in turns until none moves; and 0 is tried, so that a branch that does not help is dropped.
     """
     metric, users = context.experiment.metric, context.judged_users
+    constraints = context.experiment.search.constraints
     known: dict[tuple[float, ...], dict[str, Any]] = {}
     names = list(architecture.branches)
 
@@ -63,8 +67,8 @@ def weigh(
     place = [_nearest(weight / (first[0] or 1.0)) for weight in first]
     place[0] = _WEIGHTS.index(1.0)
 
-    def at(places: list[int]) -> float:
-        return means(tuple(_WEIGHTS[p] for p in places))[metric]
+    def at(places: list[int]) -> tuple[float, float]:
+        return merit(means(tuple(_WEIGHTS[p] for p in places)), constraints, metric)
 
     best = at(place)
     for _ in range(_ROUNDS):

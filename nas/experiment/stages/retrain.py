@@ -14,6 +14,7 @@ from nas.experiment.stages.fusion import States, validation_scorer, weigh
 from nas.model.evaluation import evaluate, final_states
 from nas.model.fitting import Fitted
 from nas.model.weights import Weights
+from nas.search.constraints import merit
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture, GraphBranch
 from nas.space.recipe import Recipe
@@ -24,10 +25,12 @@ def retrain_best(
 ) -> list[dict[str, Any]]:
     """Retrain the best of the front, best first by its first objective, and return their results.
 
-    Where the front is shorter than `retrain.top`, the best of all candidates fill it up.
+    Where the front is shorter than `retrain.top`, the best of all that keep to the constraints on costs fill it up.
     """
-    metric = context.experiment.metric
-    rest = sorted(ranked, key=lambda c: -c.values[metric])
+    metric, constraints = context.experiment.metric, context.experiment.search.constraints
+    # What breaks a constraint on costs has no quality; a quality may be better after training than in the supernet.
+    judged = [c for c in ranked if metric in c.values]
+    rest = sorted(judged, key=lambda c: merit(c.values, constraints, metric), reverse=True)
     # Candidates that differ in how their branches are weighed share one training, and are weighed anew after it.
     ordered = [c.architecture for c in [*front, *rest] if c.architecture.graph is not None]
     first: dict[GraphBranch, Architecture] = {}
@@ -40,7 +43,13 @@ def retrain_best(
             results.append(retrain(context, architecture, recipe))
             best = max(result["validation"][metric] for result in results)
             steps.advance(f"best {metric} {best:.4f}")
-    return sorted(results, key=lambda result: -result["validation"][metric])
+    return best_first(context, results)
+
+
+def best_first(context: Context, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return retrained results, those first that keep to the constraints on qualities, each part best first."""
+    metric, constraints = context.experiment.metric, context.experiment.search.constraints
+    return sorted(results, key=lambda result: merit(result["validation"], constraints, metric), reverse=True)
 
 
 def retrain(

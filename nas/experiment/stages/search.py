@@ -4,36 +4,32 @@ import json
 from typing import Any
 
 import polars as pl
-import torch
 from optuna.storages import BaseStorage
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.experiment.stages.fusion import validation_scorer
+from nas.experiment.reachable import cheapest, on_costs
+from nas.experiment.stages.judging import supernet_evaluator
 from nas.experiment.storage import open_storage, study_name
-from nas.model.evaluation import costs, evaluate, final_states
-from nas.model.network import Propagation
-from nas.model.ranking import DivergedError
 from nas.model.weights import Weights
-from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
-from nas.search.objectives import QUALITIES
-from nas.search.pareto import front, hypervolume_history, losses
+from nas.search.loop import Candidate, SearchSettings, candidates, open_study, search
+from nas.search.pareto import front, progress
+from nas.search.plateau import Plateau
 from nas.shipped import shipped
 from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
-# For states that candidates share: on Gowalla's graph, 28 of the widest.
-_SHARED_BYTES = 2**30
 
-
-def run_search(context: Context, space: SearchSpace, weights: Weights) -> list[Candidate]:
-    """Return the finished trials, all that the experiment asks for; write trials.parquet and pareto.json."""
+def run_search(context: Context, space: SearchSpace, weights: Weights, recipe: Recipe) -> list[Candidate]:
+    """Return the finished trials, all that the experiment asks for or until it stands still; write trials.parquet and pareto.json."""
     settings = context.experiment.search
     storage: BaseStorage = open_storage(context.experiment, context.folder.path)
     study = open_study(storage, study_name(context.experiment, "search"), settings.objectives)
     found = candidates(study)
-    if len(found) < settings.trials:
-        evaluator = supernet_evaluator(context, space, weights)
+    plateau = plateau_of(context, found)
+    if len(found) < settings.trials and not plateau.reached:
+        evaluator = supernet_evaluator(context, space, weights, recipe)
         with stage("search", settings.trials) as steps:
             steps.begin_at(len(found))
             wanted = SearchSettings(
@@ -42,14 +38,37 @@ def run_search(context: Context, space: SearchSpace, weights: Weights) -> list[C
                 settings.population,
                 settings.seed,
                 settings.objectives,
-                known_architectures(space),
+                first_architectures(context, space),
+                settings.constraints,
             )
-            for candidate in search(study, space, evaluator, wanted):
+            for candidate in search(study, space, evaluator, wanted, context.costs):
                 found.append(candidate)
-                best = max(c.values[context.experiment.metric] for c in found)
-                steps.advance(f"best {context.experiment.metric} {best:.4f}")
+                steps.advance(_best(context, found))
+                if plateau.add(candidate):
+                    break
     write_trials(context, found)
     return found
+
+
+def plateau_of(context: Context, found: list[Candidate]) -> Plateau:
+    """Return whether the search stands still, as far as it has come."""
+    settings = context.experiment.search
+    plateau = Plateau(settings.objectives, settings.patience, settings.population)
+    for candidate in found:
+        plateau.add(candidate)
+    return plateau
+
+
+def first_architectures(context: Context, space: SearchSpace) -> tuple[Architecture, ...]:
+    """Return what a search begins with: what the field knows, after what surely keeps to the constraints on costs."""
+    cheap = cheapest(context, space) if on_costs(context) else None
+    return (*((cheap,) if cheap else ()), *known_architectures(space))
+
+
+def _best(context: Context, found: list[Candidate]) -> str:
+    metric = context.experiment.metric
+    values = [candidate.values[metric] for candidate in found if candidate.feasible]
+    return f"best {metric} {max(values):.4f}" if values else "nothing keeps to the constraints yet"
 
 
 def known_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
@@ -57,40 +76,6 @@ def known_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
     names = sorted(path.stem for path in (shipped("search_spaces") / "presets").glob("*.yaml"))
     presets = [SearchSpace.load(f"presets/{name}").decode({}) for name in names]
     return tuple(preset for preset in presets if space.contains(preset))
-
-
-def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -> Evaluator:
-    """Return the evaluation of an architecture with shared weights on validation data, without training."""
-    experiment, data = context.experiment, context.training
-    users = context.judged_users
-    sizes = (data.graph.n_users, data.graph.n_items, len(context.train))
-
-    widest = max(int(size) for size in space.genes()["hidden_size"])
-    shared = Propagation(weights, data.graph, widest, most_bytes=_SHARED_BYTES)
-    # A time that is an objective is that of the architecture alone.
-    timed = "refresh_seconds" in experiment.search.objectives
-
-    @torch.no_grad()
-    def evaluator(architecture: Architecture) -> dict[str, float]:
-        measured = {}
-        states = None
-        if architecture.graph and timed:
-            of_users, of_items, measured["refresh_seconds"] = final_states(architecture, weights, data.graph)
-            states = of_users, of_items
-        elif architecture.graph:
-            states = shared(architecture)
-        elif timed:
-            measured["refresh_seconds"] = 0.0
-        try:
-            scorer = validation_scorer(context, architecture, states)
-            found = evaluate(scorer, context.train, context.valid, experiment.ks, users).means
-        except DivergedError:
-            # Scores that are no numbers rank nothing: the worst of every quality.
-            worst = {name: 1.0 if name == "gini" else 0.0 for name in QUALITIES}
-            found = {f"{name}@{k}": value for name, value in worst.items() for k in experiment.ks}
-        return found | costs(architecture, *sizes, context.closed_forms.of(architecture)) | measured
-
-    return evaluator
 
 
 def pareto(context: Context, found: list[Candidate]) -> list[Candidate]:
@@ -101,7 +86,7 @@ def pareto(context: Context, found: list[Candidate]) -> list[Candidate]:
 def write_trials(context: Context, found: list[Candidate]) -> None:
     """Write trials.parquet (a row a trial) and pareto.json (the front)."""
     objectives = context.experiment.search.objectives
-    volume = hypervolume_history(losses(found, objectives))
+    volume = progress(found, objectives)
     rows = [
         {
             "number": c.number,
@@ -112,6 +97,8 @@ def write_trials(context: Context, found: list[Candidate]) -> None:
             "seconds": c.seconds,
             "finished": c.finished,
             "hypervolume": float(volume[n]),
+            "feasible": c.feasible,
+            "violations": json.dumps(dict(c.violations)),
             **c.values,
         }
         for n, c in enumerate(found)

@@ -7,11 +7,12 @@ from nas.experiment.report.chart import COLOURS, chart
 from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.markup import Html, paragraph, titled
 from nas.experiment.report.wording import time_unit
+from nas.search.plateau import LEAST_GAIN
 
 
 def section(evidence: Evidence) -> Html:
     """Return the hypervolume against the time that the trials took."""
-    trials = evidence.trials
+    trials = evidence.searched
     elapsed = np.cumsum(trials["seconds"].to_numpy())
     volume = trials["hypervolume"].to_numpy()
     # A step line needs only the trials that raise it; a search of 10,000 has a few dozen.
@@ -43,10 +44,21 @@ def section(evidence: Evidence) -> Html:
                 if last >= 0.95 * len(trials)
                 else "."
             )
+            + _ending(evidence)
         ),
         chart(
             figure,
             "Hypervolume over the time spent in trials; pauses between resumed runs do not count.",
             360,
         ),
+    )
+
+
+def _ending(evidence: Evidence) -> str:
+    found, patience = evidence.summary["search"], evidence.experiment.search.patience
+    if found.get("ended") != "patience":
+        return ""
+    return (
+        f" It ended there, {found['asked'] - found['trials']:,} trials before the most that were allowed, because the "
+        f"hypervolume, in the box of the first generation, had moved by less than {100 * LEAST_GAIN:g} % in {patience:,} trials."
     )

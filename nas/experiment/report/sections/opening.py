@@ -6,7 +6,7 @@ from nas.experiment.report.architecture_words import in_words
 from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.markup import Html, element, paragraph
 from nas.experiment.report.verdict import verdict
-from nas.experiment.report.wording import counted, decimal, duration, interval
+from nas.experiment.report.wording import counted, decimal, duration, interval, listed
 
 
 def section(evidence: Evidence) -> Html:
@@ -65,6 +65,7 @@ def section(evidence: Evidence) -> Html:
             ),
             class_="cards",
         ),
+        *_broken(winner),
         fidelity(evidence),
     )
 
@@ -84,6 +85,14 @@ def fidelity(evidence: Evidence) -> Html:
         f"The best of the supernet's five favourites is {decimal(100 * found['top5_regret'], 1)} % below the best of all.",
         class_="small",
     )
+
+
+def _broken(winner: dict[str, Any]) -> list[Html]:
+    broken = [one["constraint"] for one in winner.get("constraints", []) if not one["held"]]
+    if not broken:
+        return []
+    words = f"The winner breaks {listed(broken)}: of what was trained from scratch, nothing comes closer."
+    return [paragraph(element("strong", words))]
 
 
 def _repeats(winner: dict[str, Any]) -> list[Html]:

@@ -14,7 +14,7 @@ from nas.experiment.report.cost_axis import CostAxis
 from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.importance import Floats
 from nas.experiment.report.markup import Html, element, paragraph, table, titled
-from nas.experiment.report.wording import axis_name, decimal, metric_name, size
+from nas.experiment.report.wording import axis_name, decimal, listed, metric_name, size
 from nas.search.objectives import direction
 
 _FAMILIES = (
@@ -30,7 +30,8 @@ _ROWS = 50
 def section(evidence: Evidence) -> Html:
     """Return one plot for each pair of the first objective with another, and the front as a table."""
     quality, *others = evidence.objectives
-    plots = [_plot(evidence, quality, other) for other in others]
+    constraints, evidence = _constraints(evidence), evidence.feasible()
+    plots = [_plot(evidence, quality, other) for other in others if len(evidence.trials)]
     return titled(
         "pareto",
         "Quality against cost",
@@ -38,9 +39,22 @@ def section(evidence: Evidence) -> Html:
             "Every dot is a trial, judged with the supernet's shared weights on validation data. The line is the best "
             "quality to be had at each cost; the star is the architecture that won after training from scratch."
         ),
+        *constraints,
         element("div", *plots, class_="grid" if len(plots) > 1 else "single"),
         _front_table(evidence),
     )
+
+
+def _constraints(evidence: Evidence) -> list[Html]:
+    limits = evidence.experiment.search.constraints
+    if not limits:
+        return []
+    held, trials = int(evidence.searched["feasible"].sum()), len(evidence.searched)
+    unseen = trials - len(evidence.trials)
+    words = f"Constraints: {listed([str(one) for one in limits])}. {held:,} of {trials:,} trials kept to them and are shown"
+    if unseen:
+        words += f"; {unseen:,} cost too much and were not evaluated"
+    return [paragraph(words + ".")]
 
 
 def _plot(evidence: Evidence, quality: str, other: str) -> Html:

@@ -39,6 +39,8 @@ def _explanation(evidence: Evidence) -> list[Html]:
         "artefact": f"{size(winner['artefact_bytes'])}B",
         "epochs": count(winner["epochs"]),
     }
+    for one in winner.get("constraints", []):
+        facts[one["constraint"]] = ("kept: " if one["held"] else "broken: ") + f"{one['value']:.6g}"
     metrics = list(dict.fromkeys([*winner["validation"], *winner["test"]]))
     rows = [
         [metric_name(name), *(_cell(winner[part].get(name)) for part in ("validation", "test"))]

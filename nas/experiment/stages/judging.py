@@ -1,0 +1,77 @@
+"""Judge candidates by the supernet's weights instead of training each from scratch."""
+
+from collections.abc import Callable
+
+import torch
+
+from nas.experiment.context import Context
+from nas.experiment.stages.fusion import States, validation_scorer
+from nas.model.evaluation import evaluate, final_states
+from nas.model.network import Propagation
+from nas.model.ranking import DivergedError
+from nas.model.sharing import Memory
+from nas.model.training import Trainer
+from nas.model.weights import Weights
+from nas.search.loop import Evaluator
+from nas.search.objectives import QUALITIES, worst
+from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
+from nas.space.search_space import SearchSpace
+
+# For states that candidates share: on Gowalla's graph, 28 of the widest.
+_SHARED_BYTES = 2**30
+
+
+def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights, recipe: Recipe) -> Evaluator:
+    """Return the evaluation of an architecture on validation data, its graph branch from shared weights.
+
+    A graph branch is first trained by `recipe` for `supernet.tuning` epochs of its own, on copies of its slices: shared
+    embeddings are a compromise between architectures which each want their own.
+    """
+    experiment, data, users = context.experiment, context.training, context.judged_users
+    states_of = (
+        _tuned(context, weights, recipe) if experiment.supernet.tuning else _shared(context, space, weights)
+    )
+    # A time that is an objective is that of the architecture alone.
+    timed = "refresh_seconds" in experiment.search.objectives
+
+    def evaluator(architecture: Architecture) -> dict[str, float]:
+        measured = {}
+        if timed:
+            seconds = final_states(architecture, weights, data.graph)[2] if architecture.graph else 0.0
+            measured["refresh_seconds"] = seconds
+        try:
+            scorer = validation_scorer(
+                context, architecture, states_of(architecture) if architecture.graph else None
+            )
+            found = evaluate(scorer, context.train, context.valid, experiment.ks, users).means
+        except DivergedError:
+            # Scores that are no numbers rank nothing.
+            names = [f"{quality}@{k}" for quality in QUALITIES for k in experiment.ks]
+            found = {name: worst(name) for name in names}
+        return found | context.costs(architecture) | measured
+
+    return evaluator
+
+
+def _shared(context: Context, space: SearchSpace, weights: Weights) -> Callable[[Architecture], States]:
+    widest = max(int(size) for size in space.genes()["hidden_size"])
+    return torch.no_grad()(Propagation(weights, context.training.graph, widest, most_bytes=_SHARED_BYTES))
+
+
+def _tuned(context: Context, weights: Weights, recipe: Recipe) -> Callable[[Architecture], States]:
+    data, settings = context.training, context.experiment
+    # Candidates that differ in their other branches alone share one tuning.
+    memory = Memory(_SHARED_BYTES)
+
+    def tune(architecture: Architecture) -> torch.Tensor:
+        trainer = Trainer(weights.extract(architecture, data.graph), data, recipe, settings.search.seed)
+        for _ in range(settings.supernet.tuning):
+            trainer.epoch(lambda _rng: [architecture])
+        return torch.cat(final_states(architecture, trainer.weights, data.graph)[:2])
+
+    def states_of(architecture: Architecture) -> States:
+        states = memory.get(architecture.learned, None, lambda: tune(architecture))
+        return states[: data.graph.n_users], states[data.graph.n_users :]
+
+    return states_of
