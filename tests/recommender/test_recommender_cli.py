@@ -162,11 +162,12 @@ assert recommender.main(["explain", "--user", "u1", "--item", "i1"]) == 0
 strangers = {{name.partition(".")[0] for name in sys.modules}} - sys.stdlib_module_names
 print(sorted(strangers), file=sys.stderr)
 """
-    # Isolated: neither the current folder nor PYTHONPATH; what the environment preloads is taken off.
+    # Isolated: neither the current folder nor PYTHONPATH; what the environment preloads is taken off. No bytecode: other
+    # tests read what the folder holds.
     before = "import sys; print(sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
     preloaded, found = (
         subprocess.run(
-            [sys.executable, "-I", "-c", text], cwd=artefact.parent, capture_output=True, text=True
+            [sys.executable, "-IB", "-c", text], cwd=artefact.parent, capture_output=True, text=True
         )
         for text in (before, program)
     )
