@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import tempfile
@@ -21,8 +22,8 @@ from nas.recommender.recommender import FORMAT_VERSION, Recommender, manifest_sh
 FloatArray = NDArray[np.float32]
 USERS_PER_BLOCK = 4096
 PRECISIONS = ("float32", "float16", "int8")
-# Small, and either counts or of a range that float16 has not.
-_KEPT = ("popularity", "fold_in", "_shares")
+# Small, and either counts, or of a range that float16 has not, or what every state goes through.
+_KEPT = re.compile(r"popularity|fold_in|.*_shares|graph_(?!initial$|\d+_items$).*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,9 +121,9 @@ def fit_fold_in(
 def narrowed(arrays: Mapping[str, NDArray[Any]], precision: str) -> dict[str, NDArray[Any]]:
     """Return the arrays of an artefact with fewer bits.
 
-    "float16" rounds embeddings, branch weights and counts. "int8" rounds rows of embeddings and weights to multiples of
-    1/127 of their largest magnitude, which is kept as NAME_scale, and counts to float16. Both keep places of items as
-    uint16 where that is enough. "float32" changes nothing.
+    "float16" rounds embeddings, what items send into each layer, the weights of the other branches and counts. "int8"
+    rounds rows of the first three to multiples of 1/127 of their largest magnitude, which is kept as NAME_scale, and
+    counts to float16. Both keep places of items as uint16 where that is enough. "float32" changes nothing.
 
     Raises:
         UserError: there is no such precision.
@@ -135,7 +136,7 @@ def narrowed(arrays: Mapping[str, NDArray[Any]], precision: str) -> dict[str, ND
     for name, one in arrays.items():
         if one.dtype == np.int32 and one.max(initial=0) < 2**16:
             found[name] = one.astype(np.uint16)
-        elif one.dtype != np.float32 or name.endswith(_KEPT):
+        elif one.dtype != np.float32 or _KEPT.fullmatch(name):
             continue
         elif precision == "int8" and (one.ndim == 2 or name.endswith("_weights")):
             sizes = None if one.ndim == 2 else np.diff(arrays[f"{name.removesuffix('weights')}indptr"])

@@ -18,8 +18,8 @@ from scipy.sparse import csr_array, random_array
 
 from nas.errors import UserError
 from nas.recommender import ArtefactError, Recommender
-from nas.recommender.recommender import BRANCH_LAYOUT, LAYOUT, _widened
-from nas.recommender.writer import PRECISIONS, ArtefactContents, narrowed, write_artefact
+from nas.recommender.recommender import BRANCH_LAYOUT, LAYOUT, _graph_layout, _widened
+from nas.recommender.writer import PRECISIONS, ArtefactContents, assembled, narrowed, write_artefact
 
 Make = Callable[..., ArtefactContents]
 NUMBERS = st.floats(-100, 100, width=32)
@@ -93,6 +93,45 @@ def test_an_artefact_of_any_precision_answers_nearly_alike(
     assert np.mean(shared) >= {"float32": 1, "float16": 0.995, "int8": 0.95}[precision]
     assert model.fold_in(["i1", "i2"])
     assert model.explain("u1", "i2").contributions
+
+
+def deep(make: Make, precision: str = "float32", users: int = 150, items: int = 120) -> ArtefactContents:
+    """Contents with a layer of LightGCN and one of GATv2."""
+    branch = {
+        "hidden_size": 16,
+        "skip": "residual",
+        "readout": "mean",
+        "activation": "elu",
+        "score": "cosine",
+    }
+    branch["layers"] = [{"aggregator": "lightgcn", "heads": 1}, {"aggregator": "gatv2", "heads": 2}]
+    sizes, rng = {"U": users, "I": items, "d": 16}, np.random.default_rng(4)
+    arrays = {
+        key: rng.standard_normal([sizes[one] for one in shape], dtype=np.float32)
+        for key, shape in _graph_layout(branch).items()
+    }
+    contents = make(users=users, items=items, columns=16)
+    return replace(contents, architecture={"graph": branch}, branches={"graph": arrays}, precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_tables_of_layers_have_fewer_bits_and_fold_in_nearly_alike(make: Make, precision: str) -> None:
+    model, exact = assembled(deep(make, precision)), assembled(deep(make))
+    kinds = {
+        name: one["dtype"] for name, one in model.manifest["arrays"].items() if name.startswith("graph_")
+    }
+    tables = {"graph_initial", "graph_0_items", "graph_1_items"}
+    assert {name for name, kind in kinds.items() if kind == precision} == tables
+    assert {kind for name, kind in kinds.items() if name not in tables} == {"float32"}
+    shared = []
+    for n, user in enumerate(model.user_ids):
+        new = [f"i{n % 120}", "i2"]
+        for ours, theirs in (
+            (model.recommend(user, 20, new=new), exact.recommend(user, 20, new=new)),
+            (model.fold_in(new, 20), exact.fold_in(new, 20)),
+        ):
+            shared.append(len({one.item for one in ours} & {one.item for one in theirs}) / len(theirs))
+    assert np.mean(shared) >= {"float16": 0.995, "int8": 0.95}[precision]
 
 
 def test_dtypes_are_those_that_the_docstring_lists(make: Make, tmp_path: Path) -> None:
