@@ -47,6 +47,8 @@ def test_a_filter_is_the_whole_list_less_what_it_names(
     many = model.recommend_many([f"u{user}", "u0"], k, only=only, without=without, exclude_seen=seen)
     assert many[0] == found
     for history in ([], ["i3", "i4"]):
+        found = model.recommend(f"u{user}", k, new=history, only=only, without=without, exclude_seen=seen)
+        assert found == kept(model.recommend(f"u{user}", ITEMS, new=history, exclude_seen=seen))
         found = model.fold_in(history, k, only=only, without=without, exclude_seen=seen)
         assert found == kept(model.fold_in(history, ITEMS, exclude_seen=seen))
         assert seen is False or not set(names(found)) & set(history)
@@ -58,6 +60,8 @@ def test_given_items_are_ranked_whether_seen_or_not(model: Recommender) -> None:
     assert model.rerank("u1", chosen) == [one for one in whole if one.item in chosen]
     assert model.rerank("u1", chosen, 2) == model.rerank("u1", chosen)[:2]
     assert model.rerank("u1", []) == []
+    later = model.recommend("u1", ITEMS, new=["i4", "i6"], exclude_seen=False)
+    assert model.rerank("u1", chosen, new=["i4", "i6"]) == [one for one in later if one.item in chosen]
 
 
 def test_wrong_filters_are_refused(model: Recommender) -> None:
@@ -106,6 +110,10 @@ def test_diversity_chooses_among_ten_times_as_many(model: Recommender) -> None:
     assert full[1].item == min(left, key=cosines.__getitem__)
     assert model.recommend("u0", 3, diversity=0.5)[0].fallback == "popularity"
     assert model.fold_in(["i1"], 2, diversity=1)[0] == model.fold_in(["i1"], 1)[0]
+    later = model.recommend("u1", ITEMS, new=["i4", "i6"])
+    full = model.recommend("u1", 2, new=["i4", "i6"], diversity=1)
+    cosines = {one.item: one.score for one in model.similar_items(later[0].item, ITEMS)}
+    assert names(full) == [later[0].item, min(names(later[1:]), key=cosines.__getitem__)]
     assert model.fold_in([], 2, diversity=1)[0] == model.fold_in([], 1)[0]
     assert model.recommend("u1", diversity=1, only=[]) == []
 
@@ -251,6 +259,8 @@ def test_the_command_line_filters_reranks_and_writes(
     words = ["--user", "u1", "--without", "i3,i4", "--diversity", "0.5"]
     assert asked("recommend", *words) == names(model.recommend("u1", without=["i3", "i4"], diversity=0.5))
     assert asked("rerank", "--user", "u1", "--items", ",".join(only)) == names(model.rerank("u1", only))
+    words = ["--user", "u1", "--new", "i4,i6", "--without", "i3"]
+    assert asked("recommend", *words) == names(model.recommend("u1", new=["i4", "i6"], without=["i3"]))
     words = ["--history", "i3", "--without", "i4", "--with-seen"]
     assert asked("fold-in", *words) == names(model.fold_in(["i3"], without=["i4"], exclude_seen=False))
     out = tmp_path / "all.csv"
