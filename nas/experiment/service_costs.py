@@ -19,6 +19,8 @@ SIMILARITY_COLUMNS = 64
 
 # Manifest and README of an artefact: 9 kB, and somewhat more where names are long.
 _TEXT_BYTES = 16_384
+# And at most so much of each layer, whose arrays are listed twice.
+_LAYER_BYTES = 1_536
 
 
 class ServiceCosts:
@@ -39,7 +41,9 @@ class ServiceCosts:
         sizes = (data.n_users, data.n_items, len(self._context.train_and_valid))
         found = costs(architecture, *sizes)
         found["artefact_bytes"] += self._same_for_all
-        if architecture.graph is None:
+        if architecture.graph is not None:
+            found["artefact_bytes"] += _LAYER_BYTES * len(architecture.graph.layers)
+        else:
             columns = min(SIMILARITY_COLUMNS, data.n_users, data.n_items)
             found["artefact_bytes"] += 4 * columns * (data.n_users + data.n_items + columns)
         for branch in (architecture.spectral, architecture.item):

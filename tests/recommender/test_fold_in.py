@@ -1,6 +1,7 @@
 """Folding in against the torch network: the same final states, for every architecture of the space."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +18,14 @@ from torch import Tensor
 from nas.data import Interactions, PlantedConfig, planted
 from nas.graph import Graph, Operator
 from nas.graph.aggregators import AGGREGATORS
-from nas.model.evaluation import final_states
+from nas.model.evaluation import costs, final_states
 from nas.model.fitting import refit
 from nas.model.network import ACTIVATIONS, Propagation
 from nas.model.training import TrainingData
 from nas.model.weights import Weights, parameters_of
 from nas.recommender import ArtefactError, Recommender, recommender
 from nas.recommender.recommender import GraphNetwork, Ranking
-from nas.space import Architecture, Recipe, SearchSpace
+from nas.space import Architecture, Recipe, SearchSpace, graph_space
 
 READOUTS, SKIPS, SCORES = (
     ("last", "mean", "learned", "concat"),
@@ -105,6 +106,15 @@ def test_a_trained_user_with_its_own_history_gets_its_own_state(
     for user in range(small.n_users):
         had = history_of(small, user)
         alike(network_of(model).of_known(user, had, had), due[user])
+
+
+@pytest.mark.parametrize("arch", EVERY, ids=str)
+def test_costs_are_the_bytes_of_the_arrays(arch: Architecture, make: Make, small: Interactions) -> None:
+    model, *_ = make(arch)
+    held = sum(
+        np.dtype(one["dtype"]).itemsize * math.prod(one["shape"]) for one in model.manifest["arrays"].values()
+    )
+    assert costs(arch, small.n_users, small.n_items, len(small))["artefact_bytes"] == held
 
 
 class Unnoticed(Propagation):
@@ -236,6 +246,12 @@ def test_new_events_count_at_once(arch: Architecture, make: Make, small: Interac
     assert {*names_of(after), *new} == {*names_of(plain)}
     assert [one.score for one in after] != [one.score for one in plain if one.item not in new]
     assert {*names_of(model.recommend("u1", 30, new=new, exclude_seen=False))} == {*small.item_ids}
+    chosen = names_of(after)[::3]
+    assert model.recommend("u1", 30, new=new, only=chosen) == [one for one in after if one.item in chosen]
+    assert model.recommend("u1", 30, new=new, without=chosen) == [
+        one for one in after if one.item not in chosen
+    ]
+    assert model.rerank("u1", chosen, new=new) == [one for one in after if one.item in chosen]
     # What is asked does not stay.
     assert model.recommend("u1", 30) == plain
 
@@ -302,7 +318,7 @@ def test_the_parts_of_lightgcn_are_its_messages(make: Make, small: Interactions)
 def test_explanations_in_blocks_are_the_same(name: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     model, *_ = make(architecture(name, name, readout="mean", activation="elu", score="cosine"))
     whole = model.explain("u3", "i5")
-    monkeypatch.setattr(recommender, "SCORES_PER_BLOCK", 80)
+    monkeypatch.setattr(recommender, "NUMBERS_PER_BLOCK", 80)
     parts = model.explain("u3", "i5")
     assert [one.contribution for one in parts.contributions] == pytest.approx(
         [one.contribution for one in whole.contributions], abs=1e-9
@@ -313,6 +329,7 @@ def test_the_tables_are_those_of_the_network() -> None:
     assert list(recommender.AGGREGATORS) == list(AGGREGATORS)
     assert list(recommender.LINEAR) == LINEAR
     assert list(recommender.ACTIVATIONS) == list(ACTIVATIONS)
+    assert recommender.MOST_LAYERS == graph_space._MOST_LAYERS
     sizes = {"d": 6, "1": 1}
     for name, aggregator in AGGREGATORS.items():
         shapes = {
@@ -330,10 +347,11 @@ BRANCHES: dict[str, tuple[dict[str, Any], str]] = {
     "no size": ({"hidden_size": 0}, "hidden_size must be a number of at least 1"),
     "yes": ({"hidden_size": True}, "hidden_size must be a number of at least 1"),
     "large": ({"hidden_size": 10**30}, "must be float32"),
-    "layers": ({"layers": {"aggregator": "gat"}}, "layers must be a list of aggregators"),
-    "aggregator": ({"layers": [{"aggregator": "magic", "heads": 1}]}, "layers must be a list of aggregators"),
-    "list": ({"layers": [{"aggregator": ["gat"], "heads": 1}]}, "layers must be a list of aggregators"),
-    "text": ({"layers": ["gat"]}, "layers must be a list of aggregators"),
+    "layers": ({"layers": {"aggregator": "gat"}}, "layers must be a list of at most 16 aggregators"),
+    "aggregator": ({"layers": [{"aggregator": "magic", "heads": 1}]}, "layers must be a list"),
+    "list": ({"layers": [{"aggregator": ["gat"], "heads": 1}]}, "layers must be a list"),
+    "text": ({"layers": ["gat"]}, "layers must be a list"),
+    "many": ({"layers": [{"aggregator": "identity", "heads": 1}] * 17}, "layers must be a list"),
     "heads": ({"layers": [{"aggregator": "gat", "heads": 3}]}, "heads that divide 8"),
     "no heads": ({"layers": [{"aggregator": "gat", "heads": 0}]}, "heads that divide 8"),
     "fewer layers": ({"layers": []}, "graph_0_attention, .* are missing or too many"),
