@@ -95,6 +95,7 @@ COMMANDS = {
     "explain": (["user", "item"], "what each item of the user's history adds to an item's score"),
 }
 USERS_PER_BLOCK, SCORES_PER_BLOCK, ROWS_PER_BLOCK = 32, 1 << 22, 1 << 16
+NUMBERS_PER_BLOCK = 1 << 18  # of the versions of a user that explain an item
 CHUNK = 8192  # numbers in a chunk of a table
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 FLOAT32, SCRATCH = np.finfo(np.float32), threading.local()
@@ -482,6 +483,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "activation": tuple(ACTIVATIONS),
     "score": ("dot", "cosine"),
 }
+MOST_LAYERS = 16
 # Embeddings as they are; 0 stands for their number of columns.
 NO_GRAPH = {"hidden_size": 0, "layers": [], **{key: choices[0] for key, choices in CHOICES.items()}}
 
@@ -535,7 +537,13 @@ class GraphNetwork:
         whole = self._final(own[None], history)[0]
         norm = np.linalg.norm(whole) if self._branch["score"] == "cosine" else 1.0
         found = np.empty(size)
-        rows = max(1, SCORES_PER_BLOCK // (size * own.size))
+        # What attention gives each item, and the states.
+        each = (
+            size * max((layer[3] for layer in self._layers), default=1)
+            + whole.size
+            + own.size * len(self._layers)
+        )
+        rows = max(1, NUMBERS_PER_BLOCK // each)
         for block in (np.arange(start, min(start + rows, size)) for start in range(0, size, rows)):
             kept = (np.arange(size) != block[:, None]).astype(np.float64)
             found[block] = (whole - self._final(own - lost[block], history, kept)) @ target
@@ -1103,8 +1111,8 @@ def _graph_branch(manifest: dict[str, Any]) -> dict[str, Any]:
     size: Any = branch.get("hidden_size")
     layers = branch.get("layers")
     check("hidden_size", branch is NO_GRAPH or (type(size) is int and size > 0), "a number of at least 1")
-    rule = f"a list of aggregators ({', '.join(AGGREGATORS)}) with heads that divide {size}"
-    check("layers", isinstance(layers, list), rule)
+    rule = f"a list of at most {MOST_LAYERS} aggregators ({', '.join(AGGREGATORS)}) with heads that divide {size}"
+    check("layers", isinstance(layers, list) and len(layers) <= MOST_LAYERS, rule)
     for layer in layers or ():
         known = isinstance(layer, dict) and layer.get("aggregator") in list(AGGREGATORS)
         heads = layer.get("heads") if known else None

@@ -24,21 +24,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, random_array
 
-from nas.recommender import ArtefactError, Recommender
-from nas.recommender.recommender import manifest_sha256
+from nas.recommender import ArtefactError, Recommender, recommender
+from nas.recommender.recommender import Ranking, manifest_sha256
 from nas.recommender.writer import ArtefactContents, write_artefact
 
 Files = dict[str, bytes]
 Floats = NDArray[np.float64]
 Make = Callable[..., ArtefactContents]
 USERS, ITEMS, RANK, K = 7, 11, 2, 5
+DEEP = {
+    "hidden_size": 4,
+    "layers": [{"aggregator": "lightgcn", "heads": 1}, {"aggregator": "gat", "heads": 2}],
+    "skip": "residual",
+    "readout": "mean",
+    "activation": "tanh",
+    "score": "dot",
+}
 DAMAGED_AT_RANDOM = 9_200
 EXTREMES = [0, -1, 1, 127, 2**15, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63)]
 JUNK = [None, True, 0, -1, 1e308, 10**30, "", "i1", "\ud800", "../x", [], [[]], {}, {"a": []}, [["t", ["g"]]]]
 
 
 def all_contents(make: Make) -> list[ArtefactContents]:
-    plain = make(users=USERS, items=ITEMS, columns=3)
+    plain = make(users=USERS, items=ITEMS, columns=4)
     rng = np.random.default_rng(2)
     sparse = csr_array(random_array((ITEMS, ITEMS), density=0.4, rng=rng))
     item = {
@@ -62,7 +70,30 @@ def all_contents(make: Make) -> list[ArtefactContents]:
         branches={"spectral": dense | low, "item": item},
     )
     via = replace(plain, fusion={"spectral": 1.0}, branches={"spectral": shares | low})
-    return [plain, fused, via, replace(plain, precision="float16"), replace(fused, precision="int8")]
+    deep = replace(
+        plain,
+        architecture={"graph": DEEP},
+        branches={
+            "graph": {
+                "initial": rng.standard_normal((USERS, 4), dtype=np.float32),
+                "0_items": rng.standard_normal((ITEMS, 4), dtype=np.float32),
+                "1_items": rng.standard_normal((ITEMS, 4), dtype=np.float32),
+                "1_weight": rng.standard_normal((4, 4), dtype=np.float32),
+                **{
+                    f"1_{name}": rng.standard_normal(4, dtype=np.float32)
+                    for name in ("attention_source", "attention_target", "bias")
+                },
+            }
+        },
+    )
+    both = replace(
+        deep,
+        fusion={"graph": 1.0, "item": 0.7},
+        branches=dict(deep.branches) | {"item": item},
+        precision="int8",
+    )
+    narrow = [replace(plain, precision="float16"), replace(fused, precision="int8")]
+    return [plain, fused, via, *narrow, deep, both]
 
 
 @pytest.fixture(scope="module")
@@ -109,35 +140,88 @@ def widened(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return found
 
 
-def due_scores(files: Files) -> tuple[list[Floats], list[NDArray[np.int64]]]:
-    """The scores of all users and their histories, by dense formulas from the bytes alone."""
-    manifest, arrays = (
-        json.loads(files["manifest.json"]),
-        safetensors.numpy.load(files["weights.safetensors"]),
-    )
-    a, fusion = widened(arrays), manifest.get("fusion", {"graph": 1.0})
-    indptr, items = a["seen_indptr"], len(a["item_embeddings"])
-    histories = [a["seen_items"][x:y] for x, y in itertools.pairwise(indptr)]
-    had = np.zeros((len(histories), items))
-    for user, history in enumerate(histories):
-        had[user, history] = 1
-    found = []
-    for user, history in enumerate(histories):
+class Due:
+    """What the bytes of an artefact say, by dense formulas."""
+
+    def __init__(self, files: Files) -> None:
+        manifest = json.loads(files["manifest.json"])
+        arrays = safetensors.numpy.load(files["weights.safetensors"])
+        self.arrays, self.fusion = widened(arrays), manifest.get("fusion", {"graph": 1.0})
+        self.deep = "graph_initial" in self.arrays
+        self.indptr, seen = self.arrays["seen_indptr"], self.arrays["seen_items"]
+        self.histories = [seen[x:y] for x, y in itertools.pairwise(self.indptr)]
+        self.had = np.zeros((len(self.histories), len(self.arrays["item_embeddings"])))
+        for user, history in enumerate(self.histories):
+            self.had[user, history] = 1
+
+    def of_user(self, user: int) -> Floats:
+        if not len(self.histories[user]):
+            return self.arrays["popularity"]
+        return self.scores(self.arrays["user_embeddings"][user], self.counted(user))
+
+    def counted(self, user: int) -> dict[str, Floats]:
+        """How much each item counts in each branch, (I,)."""
+        part, found = slice(self.indptr[user], self.indptr[user + 1]), {}
+        for name in self.fusion:
+            found[name] = self.had[user].copy()
+            if f"{name}_counts" in self.arrays:
+                found[name][self.histories[user]] = self.arrays[f"{name}_counts"][part]
+        return found
+
+    def later(self, user: int | None, new: list[int]) -> tuple[Floats, Floats]:
+        """The embedding and the scores of a user, None for someone unknown, who has had new items."""
+        had = np.zeros(0, dtype=np.int64) if user is None else self.histories[user]
+        history = np.union1d(had, new).astype(np.int64)
+        counts = (
+            {name: np.zeros(self.had.shape[1]) for name in self.fusion}
+            if user is None
+            else self.counted(user)
+        )
+        for own in counts.values():
+            own[np.setdiff1d(history, had)] = 1
+        initial = self.estimate(history)
+        if user is not None and len(had):
+            known = self.arrays["graph_initial" if self.deep else "user_embeddings"][user]
+            initial = known + initial - self.estimate(had)
+        vector = self.final(initial, history) if self.deep else initial
+        return vector, self.scores(vector, counts)
+
+    def estimate(self, history: NDArray[np.int64]) -> Floats:
+        return np.asarray(self.arrays["item_embeddings"][history].mean(axis=0) @ self.arrays["fold_in"])
+
+    def final(self, own: Floats, history: NDArray[np.int64]) -> Floats:
+        """What DEEP makes of an initial embedding: one layer of LightGCN, one of GAT."""
+        a = self.arrays
+        degree = np.maximum(a["popularity"][history], 1)
+        first = sum(
+            a["graph_0_items"][h] / np.sqrt(d * len(history)) for h, d in zip(history, degree, strict=True)
+        )
+        first, heads = (first + own) / 2, []
+        for columns in (slice(0, 2), slice(2, 4)):
+            source, target = (a[f"graph_1_attention_{end}"][columns] for end in ("source", "target"))
+            own_value = first @ a["graph_1_weight"][:, columns]
+            values = [*(a["graph_1_items"][history] @ a["graph_1_weight"][:, columns]), own_value]
+            logits = np.array([value @ source + own_value @ target for value in values])
+            logits = np.where(logits > 0, logits, 0.2 * logits)
+            shares = np.exp(logits - logits.max())
+            heads.append((shares[:, None] * values).sum(axis=0) / shares.sum())
+        second = (np.tanh(np.concatenate(heads) + a["graph_1_bias"]) + first) / 2
+        return np.asarray((own + first + second) / 3)
+
+    def scores(self, vector: Floats, counts: dict[str, Floats]) -> Floats:
+        """The scores of all items for an embedding and what counts in each branch, (I,)."""
+        a, items = self.arrays, self.had.shape[1]
         total = np.zeros(items)
-        for name, weight in fusion.items():
+        for name, weight in self.fusion.items():
             if name == "graph":
-                scores = a["item_embeddings"] @ a["user_embeddings"][user]
+                scores = a["item_embeddings"] @ vector
             else:
-                counts = (
-                    a[f"{name}_counts"][indptr[user] : indptr[user + 1]] if f"{name}_counts" in a else 1.0
-                )
-                row = np.zeros(items)
-                row[history] = counts
+                row = counts[name]
                 if f"{name}_dense" in a:
                     scores = row @ a[f"{name}_dense"]
                 elif f"{name}_item_shares" in a:
                     share = a[f"{name}_item_shares"]
-                    scores = ((((row * share) @ had.T) * a[f"{name}_user_shares"]) @ had) * share
+                    scores = ((((row * share) @ self.had.T) * a[f"{name}_user_shares"]) @ self.had) * share
                 else:
                     rows = np.repeat(np.arange(items), np.diff(a[f"{name}_indptr"]))
                     matrix = np.zeros((items, items))
@@ -145,12 +229,22 @@ def due_scores(files: Files) -> tuple[list[Floats], list[NDArray[np.int64]]]:
                     scores = row @ matrix
                 if f"{name}_left" in a:
                     scores = scores + (row @ a[f"{name}_left"]) @ a[f"{name}_right"]
-            if fusion.keys() != {"graph"}:
+            if self.fusion.keys() != {"graph"}:
                 deviation = scores.std()
                 scores = scores * (weight / deviation if deviation > 1e-6 * abs(scores.mean()) else 0)
             total = total + scores
-        found.append(total if len(history) else a["popularity"])
-    return found, histories
+        return total
+
+
+def agrees(model: Recommender, ranking: Ranking, due: Floats, left_out: NDArray[np.int64]) -> None:
+    places = [model.item_ids.index(one.item) for one in ranking]
+    assert len(set(places)) == len(places) == min(K, len(model.item_ids) - len(left_out))
+    assert not set(places) & set(left_out.tolist())
+    best = -np.sort(-np.delete(due, left_out))[:K]
+    # Cancellation is judged by the largest number there is.
+    close = 1e-4 * max(1.0, float(np.abs(due).max()))
+    np.testing.assert_allclose([one.score for one in ranking], best, rtol=1e-4, atol=close)
+    np.testing.assert_allclose(due[places], best, rtol=1e-4, atol=close)
 
 
 def outcome(folder: Path, files: Files) -> str:
@@ -163,20 +257,25 @@ def outcome(folder: Path, files: Files) -> str:
     if message:
         assert len(message.splitlines()) == 1
         return "refused"
-    users = json.loads(files["users.json"])
+    users, due = json.loads(files["users.json"]), Due(files)
     with np.errstate(all="ignore"):
-        due, histories = due_scores(files)
-    for user, ranking in enumerate(model.recommend_many(users, K)):
-        index = model.item_ids.index
-        places = [index(one.item) for one in ranking]
-        assert len(set(places)) == len(places) == min(K, len(model.item_ids) - len(histories[user]))
-        assert not set(places) & set(histories[user].tolist())
-        left = np.delete(due[user], histories[user])
-        best = -np.sort(-left)[:K]
-        # Cancellation is judged by the largest number there is.
-        close = 1e-4 * max(1.0, float(np.abs(due[user]).max()))
-        np.testing.assert_allclose([one.score for one in ranking], best, rtol=1e-4, atol=close)
-        np.testing.assert_allclose(due[user][places], best, rtol=1e-4, atol=close)
+        scores = [due.of_user(user) for user in range(len(users))]
+    for found, ranking, history in zip(scores, model.recommend_many(users, K), due.histories, strict=True):
+        agrees(model, ranking, found, history)
+    new = [0, len(model.item_ids) - 1]
+    ids = [model.item_ids[item] for item in new]
+    for user in (None, len(users) - 1):
+        had = np.array(new) if user is None else np.union1d(due.histories[user], new)
+        if user is not None and len(had) == len(due.histories[user]):
+            continue
+        with np.errstate(all="ignore"):
+            vector, found = due.later(user, new)
+        try:
+            ranking = model.fold_in(ids, K) if user is None else model.recommend(users[user], K, new=ids)
+        except ArtefactError:
+            assert not np.abs(vector).max() < 0.999 * recommender.LARGEST
+            return "refused"
+        agrees(model, ranking, found, np.unique(had))
     return "answered"
 
 
@@ -407,6 +506,59 @@ def greedy(whole: Files) -> Iterator[Files]:
         header = b"{" + padding * (1 << 20)
         yield signed(whole | {"weights.safetensors": struct.pack("<Q", len(header)) + header}, manifest)
         yield signed(whole | {"weights.safetensors": struct.pack("<Q", 2**50) + header}, manifest)
+
+
+def greedy_layers(whole: Files) -> Iterator[Files]:
+    """Folders whose graph networks grow the most when they are asked."""
+    manifest, size = json.loads(whole["manifest.json"]), 4
+    several = [[{"aggregator": name, "heads": size}] for name in ("gat", "gatv2")]
+    for layers, count in itertools.product(
+        [*several, [{"aggregator": "identity", "heads": 1}] * 16], (500, 4_000)
+    ):
+        arrays = safetensors.numpy.load(whole["weights.safetensors"])
+        kept = ("user_embeddings", "fold_in")
+        arrays = {name: one for name, one in arrays.items() if name in kept}
+        layout = recommender._graph_layout(DEEP | {"layers": layers})
+        sizes = {"U": USERS, "I": count, "d": size}
+        for name, shape in {
+            **{f"graph_{key}": one for key, one in layout.items()},
+            "item_embeddings": "Id",
+        }.items():
+            arrays[name] = np.ones([sizes[one] for one in shape], np.int8 if shape[0] == "I" else np.float32)
+            if shape[0] == "I":
+                arrays[f"{name}_scale"] = np.ones(count, np.float32)
+        arrays["popularity"] = np.ones(count, np.float16)
+        # Each but the last user has half of the items.
+        arrays["seen_items"] = np.tile(np.arange(0, count, 2, dtype=np.uint16), USERS - 1)
+        arrays["seen_indptr"] = np.minimum(np.arange(USERS + 1), USERS - 1) * ((count + 1) // 2)
+        ids = json.dumps([f"{n:x}" for n in range(count)], separators=(",", ":")).encode()
+        made = whole | {
+            "items.json": ids,
+            "weights.safetensors": safetensors.numpy.save(arrays),
+            "titles.json": b"null",
+        }
+        graph = {"graph": DEEP | {"layers": layers}}
+        yield signed(made, manifest | {"arrays": stated(arrays), "architecture": graph})
+
+
+def test_memory_of_layers_is_bounded_too(wholes: list[tuple[Path, Files]]) -> None:
+    folder, whole = wholes[5]
+    for files in greedy_layers(whole):
+        written(folder, whole, files)
+        try:
+            for ask in (
+                lambda model: model.recommend(model.user_ids[0], 3, new=model.item_ids[:2]),
+                lambda model: model.fold_in(model.item_ids, 3),
+                lambda model: model.explain(model.user_ids[0], model.item_ids[0]),
+            ):
+                tracemalloc.start()
+                ask(Recommender.load(folder))
+                _, peak = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                assert peak <= 64 * sum(map(len, files.values())) + 16 * 2**20
+        finally:
+            tracemalloc.stop()
+            written(folder, files, whole)
 
 
 def test_memory_is_bounded_by_the_size_of_the_folder(wholes: list[tuple[Path, Files]]) -> None:
