@@ -265,10 +265,6 @@ class Table:
         chosen = [order[a : min(a + k, b)] for a, b in itertools.pairwise(ends)]
         return [(rows[one], rounded[one]) for one in chosen]
 
-    def exact(self, vector: Floats, row: int) -> float:
-        """Return the product of one vector (D,) and one row, in float64."""
-        return float(self._exact(vector[None], np.zeros(1, np.int64), np.array([row]))[0])
-
     def _exact(self, vectors: Floats, who: NDArray[Any], rows: NDArray[Any]) -> Floats:
         found = np.empty(len(rows))
         for start in range(0, len(rows), ROWS_PER_BLOCK):
@@ -507,8 +503,8 @@ class GraphNetwork:
         """Take a branch that `_graph_branch` has checked, and the arrays of LAYOUT and `_graph_layout`."""
         self._branch, self._items, self._fold_in = branch, arrays["item_embeddings"], arrays["fold_in"]
         self._initial = arrays.get("graph_initial", arrays["user_embeddings"])
-        self._readout, self._popularity = arrays.get("graph_readout"), arrays["popularity"]
-        self._layers = []
+        self._popularity, self._layers = arrays["popularity"], []
+        self._shares = arrays.get("graph_readout", np.ones(len(branch["layers"]) + 1)).astype(np.float64)
         for n, layer in enumerate(branch["layers"]):
             function, shapes = AGGREGATORS[layer["aggregator"]]
             tensors = {key: arrays[f"graph_{n}_{key}"].astype(np.float64) for key in shapes}
@@ -519,12 +515,12 @@ class GraphNetwork:
 
     def of_new(self, history: NDArray[np.int32]) -> Floats:
         """Return the final embedding of someone new who had these items, (D,)."""
-        return self._unit(self._final(self._estimates(history).sum(0)[None], history)[0])
+        return self._scored(self._estimates(history).sum(0), history)
 
     def of_known(self, user: int, had: NDArray[np.int32], history: NDArray[np.int32]) -> Floats:
         """Return the final embedding of someone who had `had` at training and has had `history` by now, (D,)."""
         moved = self._estimates(history).sum(0) - self._estimates(had).sum(0)
-        return self._unit(self._final((self._initial[user] + moved)[None], history)[0])
+        return self._scored(self._initial[user] + moved, history)
 
     def parts(self, user: int, history: NDArray[np.int32], target: Floats) -> Floats:
         """Return what each item of the own history adds to the product of the final embedding with `target`, (H,).
@@ -535,19 +531,22 @@ class GraphNetwork:
         own = self._initial[user].astype(np.float64)
         lost, size = self._estimates(history), len(history)
         whole = self._final(own[None], history)[0]
-        norm = np.linalg.norm(whole) if self._branch["score"] == "cosine" else 1.0
+        if self._branch["score"] == "cosine":
+            target = target / max(float(np.linalg.norm(whole)), 1e-12)
         found = np.empty(size)
-        # What attention gives each item, and the states.
-        each = (
-            size * max((layer[3] for layer in self._layers), default=1)
-            + whole.size
-            + own.size * len(self._layers)
-        )
+        # What attention gives each item, then all states.
+        heads = max((layer[3] for layer in self._layers), default=1)
+        each = size * heads + whole.size + own.size * len(self._layers)
         rows = max(1, NUMBERS_PER_BLOCK // each)
         for block in (np.arange(start, min(start + rows, size)) for start in range(0, size, rows)):
             kept = (np.arange(size) != block[:, None]).astype(np.float64)
             found[block] = (whole - self._final(own - lost[block], history, kept)) @ target
-        return found / max(float(norm), 1e-12)
+        return found
+
+    def _scored(self, own: Floats, history: NDArray[np.int32]) -> Floats:
+        """Return the final embedding of one initial one, (d,) -> (D,), of length 1 where the score is a cosine."""
+        final = self._final(own[None], history)
+        return (_unit(final) if self._branch["score"] == "cosine" else final).reshape(-1)
 
     def _estimates(self, history: NDArray[np.int32]) -> Floats:
         """Return what each item adds to the estimate of an initial embedding, (H, d)."""
@@ -567,23 +566,13 @@ class GraphNetwork:
                 elif skip == "initial":
                     out = 0.9 * out + 0.1 * own  # APPNP's teleport probability
                 states.append(out)
-            final = self._read_out(states)
+            if self._branch["readout"] in ("last", "concat"):
+                final = states[-1] if self._branch["readout"] == "last" else np.concatenate(states, axis=1)
+            else:
+                final = np.asarray(np.tensordot(self._shares, states, 1) / len(states))
         if not np.abs(final).max() <= LARGEST:
             raise ArtefactError(f"the graph branch makes values that are not finite or beyond {LARGEST:g}")
         return final
-
-    def _read_out(self, states: list[Floats]) -> Floats:
-        readout = self._branch["readout"]
-        if readout in ("last", "concat"):
-            return states[-1] if readout == "last" else np.concatenate(states, axis=1)
-        shares = np.ones(len(states)) if self._readout is None else self._readout.astype(np.float64)
-        return np.asarray(np.tensordot(shares, states, 1) / len(states))
-
-    def _unit(self, final: Floats) -> Floats:
-        """Scale to length 1 where the score is a cosine."""
-        return (
-            final / max(float(np.linalg.norm(final)), 1e-12) if self._branch["score"] == "cosine" else final
-        )
 
 
 def _places(indptr: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -812,7 +801,7 @@ class Recommender:
         target = self._items[column].astype(np.float64)
         counted, seen = self._counted(row), bool((history == column).any())
         (vector,), base, (learned, *scales) = self._parts(self._users[[row]], [counted])
-        score = np.float32(self._by_item.exact(vector, column) + (0 if base is None else base[0, column]))
+        score = np.float32((vector * target).sum() + (0 if base is None else base[0, column]))
         parts = learned * self._network.parts(row, history, target)
         for scale, (_, branch), counts in zip(scales, self._branches, counted[1], strict=True):
             parts = parts + scale * branch.parts(history, counts, column)
@@ -1217,9 +1206,8 @@ def _check_arrays(
         _check_branch(arrays, branch, users, items, sizes["N"])
     _check_rows("seen", indptr, seen, items)
     rises = np.append(np.diff(seen) > 0, True)
-    rises[indptr[1:-1] - 1] = (
-        True  # where the next user begins, or a place counted from the end where none has yet
-    )
+    # Where the next user begins, or a place counted from the end where none has yet.
+    rises[indptr[1:-1] - 1] = True
     if not rises.all():
         raise ArtefactError(f"seen_items must lie in 0..{items - 1} and increase within each user")
 
