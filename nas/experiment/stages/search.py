@@ -156,4 +156,5 @@ def describe(candidate: Candidate) -> dict[str, Any]:
         "architecture": candidate.architecture.values(),
         "description": str(candidate.architecture),
         "values": candidate.values,
+        "violations": dict(candidate.violations),
     }
