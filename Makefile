@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: search test test-slow check bench quality fidelity search-efficiency clean
+.PHONY: search test test-slow check bench quality fidelity ablation search-efficiency clean
 
 search: $(READY)
 	$(BIN)/nas search
@@ -37,6 +37,10 @@ quality: $(READY)
 fidelity: $(READY)
 	$(BIN)/nas fidelity results/ml-100k --n 50 --seeds 2
 	$(BIN)/python experiments/benchmarks/fidelity.py results/ml-100k
+
+# What lifts the agreement, judged by other architectures.
+ablation: $(READY)
+	$(BIN)/python experiments/benchmarks/supernet_ablation.py results/ml-100k
 
 # What searches find in equal time: seven methods, five seeds, ten minutes each, six hours in all.
 search-efficiency: $(READY)

@@ -48,7 +48,7 @@ class SupernetConfig(BaseModel):
     """Epochs; each passes over all training interactions once."""
     random: int = Field(default=2, ge=1)
     """Random architectures a step, besides a wide and a narrow one."""
-    tuning: int = Field(default=3, ge=0)
+    tuning: int = Field(default=8, ge=0)
     """Epochs that a candidate's graph branch is trained for itself, from the shared weights, before it is judged."""
 
 

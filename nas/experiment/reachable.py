@@ -74,6 +74,10 @@ def cheapest(context: "Context", space: SearchSpace, holding: str | None = None)
 
 def _cheap(context: "Context", space: SearchSpace, holding: str | None = None) -> Iterator[Architecture]:
     """Yield architectures among which are the cheapest of the space, those that need no fit first."""
+    item, dense = space.branches.item, dense_obstacle(context.interactions) is not None
+    if item is not None and dense and item.kind.choices == ("ease",):
+        # As when the branches are settled: what cannot be fitted is taken out.
+        space = space.without("item")
     names = space.branches.names
 
     @cache

@@ -80,7 +80,7 @@ class Run:
         Raises:
             UserError: the run has not come to its end, or its space holds fewer than five graph branches.
         """
-        summary, context = self.summary, self._open()
+        summary, context = self.summary, self.opened()
         with self.folder.locked():
             recipe = recipe_of(self._finished("recipe.json"))
             weights, _ = train_supernet(context, recipe)
@@ -97,7 +97,7 @@ class Run:
         Raises:
             UserError: no trial of the run has this architecture.
         """
-        context = self._open()
+        context = self.opened()
         with self.folder.locked():
             recipe = recipe_of(self._finished("recipe.json"))
             return retrain(context, self._architecture(architecture_id), recipe)
@@ -124,13 +124,14 @@ class Run:
                 f"--architecture {chosen}: not retrained in {self.path}; expected one of {self._retrained()}, "
                 f"or run `nas retrain {self.path} --architecture {chosen}` first"
             )
-        context = self._open()
+        context = self.opened()
         with self.folder.locked():
             test = self.summary["winner"]["test"] if chosen == winner else None
             export(context, result, _metrics(result, test), Path(folder), precision)
         return Path(folder)
 
-    def _open(self) -> Context:
+    def opened(self) -> Context:
+        """Return the run's experiment with its data, loaded and split anew."""
         return Context.open(self.experiment, self.path)
 
     def _retrained(self) -> list[str]:

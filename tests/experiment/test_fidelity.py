@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from supernet_ablation import main as ablation
 from tiny_experiment import TINY
 
 import nas
@@ -46,6 +47,16 @@ def test_it_goes_on_and_grows(run: nas.Run) -> None:
     assert len(again) == 14
     assert [row["id"] for row in more["rows"]][:5] == [row["id"] for row in first["rows"]]
     assert more["rows"][0]["trained"][:1] == first["rows"][0]["trained"]
+
+
+def test_an_ablation_judges_every_setting_by_the_same_trainings(run: nas.Run, tmp_path: Path) -> None:
+    out = tmp_path / "ablation.json"
+    ablation(run.path, n=6, seed=9, epochs=[0, 1], random=[1], tuning=[0, 2], out=out)
+    rows = json.loads(out.read_text())
+    settings = [(row["supernet_epochs"], row["random"], row["tuning"]) for row in rows]
+    assert settings == [(0, 1, 0), (0, 1, 2), (1, 1, 0), (1, 1, 2)]
+    assert all(-1 <= row["kendall_tau"] <= 1 and row["n"] == 6 for row in rows)
+    assert len(list((run.path / "fidelity").glob("*-0.json"))) == 6
 
 
 def test_a_supernet_score_is_that_of_the_search(run: nas.Run) -> None:

@@ -39,7 +39,7 @@ EXPERIMENT = Experiment.parse(
             "recipe": {"temperature": {"min": 0.1, "max": 0.5}},
         },
         "recipe": {"trials": 2},
-        "supernet": {"epochs": 2},
+        "supernet": {"epochs": 2, "tuning": 1},
         "search": {"trials": 8, "population": 4},
         "retrain": {"epochs": 4},
     },
@@ -130,7 +130,7 @@ def choices(made: Context) -> tuple[Recipe, list[tuple[str, float]], list[dict[s
     recipe = recipe_of(choose_recipe(made))
     shared, _ = train_supernet(made, recipe)
     space, _ = settle_branches(made)
-    found = run_search(made, space, shared)
+    found = run_search(made, space, shared, recipe)
     retrained = retrain_best(made, found, pareto(made, found), recipe)
     kept = [{key: result[key] for key in ("architecture", "epochs", "validation")} for result in retrained]
     return recipe, [(c.architecture.id, c.values["ndcg@20"]) for c in found], kept

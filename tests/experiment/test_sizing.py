@@ -65,7 +65,11 @@ def test_a_sized_experiment_stays_as_it_is() -> None:
 def test_what_was_chosen_is_written_down_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.experiment.sizing._SMALL", 300)
     value = {key: TINY[key] for key in ("name", "threads", "data", "baselines")}
-    value |= {"search": {"trials": 6, "population": 3}, "recipe": {"trials": 2}, "supernet": {"epochs": 1}}
+    value |= {
+        "search": {"trials": 6, "population": 3},
+        "recipe": {"trials": 2},
+        "supernet": {"epochs": 1, "tuning": 1},
+    }
     run = nas.search(value, tmp_path / "run")
     written = yaml.safe_load((run.path / "experiment.yaml").read_text())
     assert written["search_space"]["name"] == "linear"

@@ -47,7 +47,7 @@ def measure_fidelity(
         steps.begin_at(sum((context.folder.path / _file(*pair)).exists() for pair in wanted))
         for architecture, training_seed in wanted:
             new = not (context.folder.path / _file(architecture, training_seed)).exists()
-            result = _trained(context, architecture, recipe, training_seed)
+            result = trained_alone(context, architecture, recipe, training_seed)
             trained[architecture.id].append(result["validation"][metric])
             seconds.append(result["seconds"])
             if new:
@@ -107,7 +107,7 @@ def _deck(choices: tuple[Any, ...], rng: np.random.Generator) -> Iterator[Any]:
         yield from (choices[int(n)] for n in rng.permutation(len(choices)))
 
 
-def _trained(context: Context, architecture: Architecture, recipe: Recipe, seed: int) -> dict[str, Any]:
+def trained_alone(context: Context, architecture: Architecture, recipe: Recipe, seed: int) -> dict[str, Any]:
     def train() -> dict[str, Any]:
         fitted = context.trainings.fit(architecture, recipe, seed)
         return {"validation": fitted.evaluation.means, "epochs": fitted.epochs, "seconds": fitted.seconds}

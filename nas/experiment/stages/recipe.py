@@ -86,7 +86,9 @@ def tune(
                 constant_liar=False,
             )
             enqueued = {key: getattr(first, key) for key in space.free_recipe()}
-            if number < len(architectures):
+            # A process that was killed between enqueueing and asking left its trial waiting: it is this one.
+            waiting = study.get_trials(deepcopy=False, states=[TrialState.WAITING])
+            if number < len(architectures) and not waiting:
                 study.enqueue_trial(enqueued | {_ARCHITECTURE: architectures[number].id})
             _try_one(context, study, architectures, space)
             steps.advance(f"best {experiment.metric} {study.best_value:.4f}")

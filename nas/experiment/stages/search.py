@@ -116,4 +116,5 @@ def describe(candidate: Candidate) -> dict[str, Any]:
         "architecture": candidate.architecture.values(),
         "description": str(candidate.architecture),
         "values": candidate.values,
+        "violations": dict(candidate.violations),
     }

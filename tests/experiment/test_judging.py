@@ -1,0 +1,84 @@
+"""Candidates judged by shared weights: what each is worth after some epochs of its own, and nothing else moves."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.data import PlantedConfig, SplitConfig, planted, split
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context
+from nas.experiment.folder import RunFolder
+from nas.experiment.stages.judging import supernet_evaluator
+from nas.model.evaluation import evaluate, scorer_of
+from nas.model.supernet import supernet_weights
+from nas.model.training import Trainer
+from nas.model.weights import Weights
+from nas.space import Architecture, Recipe
+
+RECIPE = Recipe(batches=3, learning_rate=0.02)
+
+
+@pytest.fixture
+def context(tmp_path: Path, request: pytest.FixtureRequest) -> Context:
+    interactions = planted(PlantedConfig(users=60, items=50, interactions_per_user=10))
+    settings = {
+        "data": {"source": "planted"},
+        "search_space": {
+            "name": "small",
+            "branches": {
+                "graph": {"layers": [0, 1, 2], "hidden_size": [4, 8], "aggregator": ["lightgcn", "gat"]},
+                "item": {},
+            },
+            "fusion": {"item": [0, 1, 3]},
+        },
+        "supernet": {"tuning": request.param},
+    }
+    experiment = Experiment.parse(settings, "here", Path())
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(experiment)
+    return Context(experiment, folder, interactions, split(interactions, SplitConfig()))
+
+
+def prepared(context: Context) -> tuple[Weights, list[Architecture]]:
+    space = context.experiment.search_space
+    weights = supernet_weights(space, context.training, RECIPE, 0)
+    genomes = [{"layers": 0}, {"layers": 2, "aggregator_1": "gat", "hidden_size": 4}, {"layers": 1}]
+    return weights, [space.decode({**genome, "fusion.item": 0}) for genome in genomes]
+
+
+@pytest.mark.parametrize("context", [0, 2], indirect=True)
+def test_a_candidate_is_judged_after_its_own_training_on_copies_of_its_slices(context: Context) -> None:
+    weights, architectures = prepared(context)
+    before = weights.state()
+    judge = supernet_evaluator(context, context.experiment.search_space, weights, RECIPE)
+    for architecture in architectures:
+        assert architecture.branches.keys() == {"graph"}
+        alone = weights.extract(architecture, context.training.graph)
+        trainer = Trainer(alone, context.training, RECIPE, context.experiment.search.seed)
+        for _ in range(context.experiment.supernet.tuning):
+            trainer.epoch(lambda _rng, one=architecture: [one])
+        scorer = scorer_of(architecture, alone, context.training.graph)
+        expected = evaluate(scorer, context.train, context.valid, context.experiment.ks).means
+        found = judge(architecture)
+        assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+        assert found["refresh_macs"] == context.costs(architecture)["refresh_macs"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights.state().items())
+
+
+@pytest.mark.parametrize("context", [2], indirect=True)
+def test_candidates_that_share_a_graph_branch_share_its_training(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, architectures = prepared(context)
+    judge = supernet_evaluator(context, context.experiment.search_space, weights, RECIPE)
+    epochs, epoch = [], Trainer.epoch
+    monkeypatch.setattr(Trainer, "epoch", lambda *words: epochs.append(1) or epoch(*words))
+    space = context.experiment.search_space
+    fused = [space.decode({"layers": 1, "fusion.item": weight}) for weight in (0, 1, 3)]
+    assert len({one.learned for one in fused}) == 1 < len(set(fused))
+    values = {judge(one)["ndcg@20"] for one in fused}
+    assert len(epochs) == 2
+    assert len(values) > 1
+    judge(architectures[0])
+    assert len(epochs) == 4
