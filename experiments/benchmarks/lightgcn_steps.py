@@ -89,7 +89,10 @@ def pyg_step(
     def step(batch: Batch, generator: torch.Generator) -> float:
         optimiser.zero_grad()
         states = model.get_embedding(*edges)
-        loss = NAIVE[recipe.loss](states[:n_users], states[n_users:], batch, recipe, generator)
+        # In one unit, as ours are.
+        users, items = F.normalize(states[:n_users], dim=1), states[n_users:]
+        items = items / items.square().sum(dim=1).mean().sqrt()
+        loss = NAIVE[recipe.loss](users, items, batch, recipe, generator)
         loss.backward()
         optimiser.step()
         return float(loss.detach())
