@@ -59,10 +59,11 @@ def judged(
     groups = strata([architecture.learned for architecture in judges])
     found = rank_fidelity(scores, np.array(truth)[:, None], {}, groups, 0)
     sizes = [one["kendall_tau"] for name, one in found["strata"].items() if name.startswith("hidden size")]
+    known = [tau for tau in sizes if tau is not None]
     return {
         "kendall_tau": round(found["kendall_tau"], 3),
         "interval": [round(end, 3) for end in found["interval"]],
-        "within_sizes": round(float(np.mean(sizes)), 3),
+        "within_sizes": round(float(np.mean(known)), 3) if known else None,
         "top5_regret": round(found["top5_regret"], 4),
         "seconds_each": round(seconds, 3),
     }

@@ -105,9 +105,11 @@ def test_the_winner_is_the_best_retrained_on_validation(finished: nas.Run) -> No
 def test_lightgcn_competes_where_the_space_holds_it(tmp_path: Path) -> None:
     settings = TINY | {"search_space": "lightgcn_like", "recipe": {"trials": 2}}
     run = nas.search(settings, tmp_path / "run", ("search.trials=9", "supernet.epochs=1"))
-    lightgcn = run.folder.read_json("recipe.json")["validation"]["ndcg@20"]
-    assert run.summary["retrain"]["candidates"] == 4, "two, one of them tuned, and LightGCN"
-    assert run.summary["winner"]["validation"]["ndcg@20"] >= lightgcn
+    lightgcn = run.folder.read_json("recipe.json")
+    results = [json.loads(path.read_text()) for path in (run.path / "retrained").glob("*/result.json")]
+    assert lightgcn["architecture"] in [result["architecture"] for result in results]
+    assert run.summary["retrain"]["candidates"] == len(results) >= 3, "two, one of them tuned, or LightGCN"
+    assert run.summary["winner"]["validation"]["ndcg@20"] >= lightgcn["validation"]["ndcg@20"]
 
 
 def test_the_artefact_recommends_what_the_network_ranks(finished: nas.Run) -> None:

@@ -195,28 +195,6 @@ def test_a_loss_does_not_depend_on_how_long_the_states_are(data: TrainingData) -
     assert short.epoch(lambda _rng: [arch]) == pytest.approx(long.epoch(lambda _rng: [arch]), rel=1e-5)
 
 
-def test_a_step_of_several_follows_each_of_them_alike(data: TrainingData) -> None:
-    shapes = [{"layers": 0, "hidden_size": 16}, {"layers": 2, "hidden_size": 8, "score": "cosine"}]
-    space = SearchSpace.load("graph")
-    architectures = [space.decode(shape) for shape in shapes]
-    parameters = parameters_of_space(space.branches.graph, data.graph.n_users, data.graph.n_items)
-    batch = next(batches(data, 1, np.random.default_rng(0)))
-
-    def gradients(chosen: list[Architecture]) -> dict[str, torch.Tensor]:
-        weights = start(parameters, data.graph, "svd", 0)
-        Trainer(weights, data, Recipe(dropout=0.0), 0).step(batch, chosen, torch.Generator())
-        return {name: weights.tensors[name].grad for name in ("users", "items")}
-
-    def length(found: dict[str, torch.Tensor]) -> float:
-        return float(sum(part.square().sum() for part in found.values()) ** 0.5)
-
-    one, other = (gradients([architecture]) for architecture in architectures)
-    both = gradients(architectures)
-    assert length(one) / length(other) != pytest.approx(1, rel=0.1)
-    for name in both:
-        torch.testing.assert_close(both[name], one[name] / length(one) + other[name] / length(other))
-
-
 def test_nodes_without_interactions_have_gradients_of_ordinary_size(data: TrainingData) -> None:
     kept = np.flatnonzero(data.interactions.item != 0)
     lonely = TrainingData.of(data.interactions.select(kept))
