@@ -195,6 +195,18 @@ def test_a_loss_does_not_depend_on_how_long_the_states_are(data: TrainingData) -
     assert short.epoch(lambda _rng: [arch]) == pytest.approx(long.epoch(lambda _rng: [arch]), rel=1e-5)
 
 
+def test_a_network_whose_gradient_is_no_number_moves_nothing(data: TrainingData) -> None:
+    def gradient(broken: bool) -> torch.Tensor:
+        trainer = new_trainer(ATTENTION, data, Recipe(), 0)
+        users, items = trainer.weights.tensors["users"], trainer.weights.tensors["items"]
+        sound = [users.square().sum() + items.sum(), items.square().sum() + users.sum()]
+        # The root of 0 is a number, its gradient is none.
+        trainer._add_directions([*sound, (0 * users).sum().sqrt() + (0 * items).sum()] if broken else sound)
+        return items.grad
+
+    torch.testing.assert_close(gradient(broken=True), gradient(broken=False))
+
+
 def test_nodes_without_interactions_have_gradients_of_ordinary_size(data: TrainingData) -> None:
     kept = np.flatnonzero(data.interactions.item != 0)
     lonely = TrainingData.of(data.interactions.select(kept))
