@@ -1,7 +1,8 @@
 """Folding in: how far a user who was kept out of the training is served as one who was trained.
 
 A tenth of the users is kept out of the training and folded in from four fifths of their histories; the reference is the
-same architecture trained with these users, on just these four fifths. Both are judged on the last fifth.
+same architecture trained with these users, on just these four fifths. Both are judged on the last fifth. How far the
+estimate of an initial embedding is trusted is chosen on others of the users, by a training without their last fifth.
 """
 
 import json
@@ -21,7 +22,8 @@ from side_by_side import Json, Threads, run
 from tables import replace_rows
 
 from nas.data import DataConfig, Interactions, PlantedConfig, load, planted
-from nas.experiment.stages.export import RIDGE, graph_arrays
+from nas.experiment.stages.export import graph_arrays
+from nas.experiment.stages.fold_in import RIDGES, choose_ridge
 from nas.model.evaluation import evaluate, final_states, scorer_of
 from nas.model.fitting import refit
 from nas.model.metrics import per_user
@@ -29,8 +31,9 @@ from nas.model.training import TrainingData
 from nas.model.weights import Weights
 from nas.randomness import stream
 from nas.recommender import Recommender
+from nas.recommender.fold_in_map import fold_in_maps
 from nas.recommender.recommender import Ranking
-from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
+from nas.recommender.writer import ArtefactContents, write_artefact
 from nas.space import Architecture, Recipe
 
 K = 20
@@ -62,13 +65,16 @@ def architecture_of(
     return Architecture.model_validate({"graph": {"readout": "mean", "score": "cosine", **branch, **rest}})
 
 
-def exported(architecture: Architecture, weights: Weights, data: TrainingData, folder: Path) -> Recommender:
-    """Write a trained network as an artefact, as a run does, and load it."""
+def contents_of(
+    architecture: Architecture, weights: Weights, data: TrainingData, ridge: float
+) -> ArtefactContents:
+    """Return what the artefact of a trained network holds."""
     history = data.interactions
     arrays = graph_arrays(architecture, weights, data.graph)
     states = final_states(architecture, weights, data.graph)[:2]
     users, items = (state.numpy() for state in states)
-    contents = ArtefactContents(
+    maps = fold_in_maps(arrays.get("initial", users), items, history.offsets, history.item, [ridge])
+    return ArtefactContents(
         data_name="benchmark",
         fingerprint=history.fingerprint(),
         interactions=len(history),
@@ -81,9 +87,13 @@ def exported(architecture: Architecture, weights: Weights, data: TrainingData, f
         item_embeddings=items,
         seen_indptr=history.offsets,
         seen_items=history.item,
-        fold_in=fit_fold_in(arrays.get("initial", users), items, history.offsets, history.item, RIDGE),
+        fold_in=maps[0],
         branches={"graph": arrays},
     )
+
+
+def exported(contents: ArtefactContents, folder: Path) -> Recommender:
+    """Write an artefact, as a run does, and load it."""
     write_artefact(folder, contents)
     return Recommender.load(folder)
 
@@ -111,7 +121,9 @@ def parts(
 def row(
     name: str, data_name: str, interactions: Interactions, network: dict[str, Any], epochs: int
 ) -> dict[str, Any]:
-    """Train three times and return what folding in is worth.
+    """Train four times and return what folding in is worth.
+
+    `ridge`: chosen as a run does, on a last fifth of others, by a training of its own.
 
     `ndcg`: users kept out of the training, folded in; `reference`: the same users trained; `ratio` of the two.
     `overlap`: of the ten best items of trained users, the share that they get as well when folded in with their own
@@ -130,11 +142,19 @@ def row(
     def ndcg(rankings: list[Ranking]) -> float:
         return float(per_user(_indices(rankings, interactions), users, held, (K,))[f"ndcg@{K}"].mean())
 
+    first, second, third, last = parts(rest, seed=1)
+    judged = np.unique(last.user).astype(np.int64)
+    alone = trained(first.union(second).union(third))
+    ridge, _ = choose_ridge(contents_of(architecture, *alone, RIDGES[0]), last, judged)
+
+    def model_of(seen: Interactions, folder: Path) -> Recommender:
+        return exported(contents_of(architecture, *trained(seen), ridge), folder)
+
     weights, data = trained(rest.union(history))
     scorer = scorer_of(architecture, weights, data.graph)
     reference = evaluate(scorer, history, held, (K,), users).means[f"ndcg@{K}"]
     with tempfile.TemporaryDirectory() as folder:
-        model = exported(architecture, *trained(rest), Path(folder) / "without")
+        model = model_of(rest, Path(folder) / "without")
         had = [_ids(history, user) for user in users]
         started = time.perf_counter()
         folded = [model.fold_in(items, K) for items in had]
@@ -143,7 +163,7 @@ def row(
         own = model.recommend_many([rest.user_ids[user] for user in everyone], 10)
         again = [model.fold_in(_ids(rest, user), 10) for user in everyone]
         overlap = np.mean([len(_set(a) & _set(b)) / max(1, len(a)) for a, b in zip(own, again, strict=True)])
-        known = exported(architecture, *trained(rest.union(some)), Path(folder) / "half")
+        known = model_of(rest.union(some), Path(folder) / "half")
         ids, new = [rest.user_ids[user] for user in users], [_ids(more, user) for user in users]
         later = [known.recommend(user, K, new=items) for user, items in zip(ids, new, strict=True)]
         # Those of the new events that the model does not know of are left out all the same.
@@ -160,7 +180,8 @@ def row(
         "new": ndcg(later),
         "milliseconds": milliseconds,
     }
-    about = {"data": data_name, "network": name, "architecture": str(architecture), "epochs": epochs}
+    about = {"data": data_name, "network": name, "architecture": str(architecture)}
+    about |= {"epochs": epochs, "ridge": ridge}
     return (
         about
         | {"users": len(users), "threads": torch.get_num_threads()}

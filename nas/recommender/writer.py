@@ -20,7 +20,6 @@ from nas.recommender import recommender
 from nas.recommender.recommender import FORMAT_VERSION, Recommender, manifest_sha256
 
 FloatArray = NDArray[np.float32]
-USERS_PER_BLOCK = 4096
 PRECISIONS = ("float32", "float16", "int8")
 # Small, and either counts, or of a range that float16 has not, or what every state goes through.
 _KEPT = re.compile(r"popularity|fold_in|.*_shares|graph_(?!initial$|\d+_items$).*")
@@ -43,7 +42,7 @@ class ArtefactContents:
         item_embeddings: (I, D) float32, likewise; the dot product is the score.
         seen_indptr: (U + 1,) int64, where each user's history starts and ends.
         seen_items: (N,) int32, increasing within each user. Popularity is counted from it.
-        fold_in: (D, d) float32, see `fit_fold_in`; d is the hidden size of the graph branch, D where there is none.
+        fold_in: (D, d) float32, see `fold_in_maps`; d is the hidden size of the graph branch, D where there is none.
         fusion: the weight of each branch; without "graph", the embeddings serve similarity alone.
         branches: the arrays of each branch: of BRANCH_LAYOUT, or for "graph" of the recommender's `_graph_layout`.
         titles: one an item, "" where unknown; or None.
@@ -71,51 +70,6 @@ class ArtefactContents:
     genres: Sequence[Sequence[str]] | None = None
     picture: str = ""
     precision: str = "float32"
-
-
-def fit_fold_in(
-    user_embeddings: FloatArray,
-    item_embeddings: FloatArray,
-    seen_indptr: NDArray[np.int64],
-    seen_items: NDArray[np.int32],
-    ridge: float,
-) -> FloatArray:
-    """Fit the map from the mean of a history's final item embeddings to the user's initial embedding.
-
-    With H (U', D) the means and E (U', d) the embeddings of the users who have a history, it is
-    argmin_W |H W - E|^2 + ridge * trace(H'H) / D * |W|^2, so that `ridge` does not depend on the scale of the
-    embeddings or the number of users.
-
-    Args:
-        user_embeddings: (U, d), those before the first layer; without layers, the final ones.
-        item_embeddings: (I, D).
-        seen_indptr: (U + 1,).
-        seen_items: (N,).
-        ridge: at least 0, as a fraction of the mean diagonal of H'H.
-
-    Returns:
-        (D, d) float32; zeros if nobody has a history.
-
-    Raises:
-        ValueError: `ridge` is negative or not finite.
-    """
-    if not 0 <= ridge < np.inf:
-        raise ValueError(f"ridge must be a finite number of at least 0, but got {ridge}")
-    columns = item_embeddings.shape[1]
-    gram, target = np.zeros((columns, columns)), np.zeros((columns, user_embeddings.shape[1]))
-    trained = np.flatnonzero(np.diff(seen_indptr))
-    for block in (
-        trained[start : start + USERS_PER_BLOCK] for start in range(0, len(trained), USERS_PER_BLOCK)
-    ):
-        starts, stops = seen_indptr[block], seen_indptr[block + 1]
-        # Histories of the others are empty, so those of a block lie end to end.
-        rows = item_embeddings[seen_items[starts[0] : stops[-1]]].astype(np.float64)
-        means = np.add.reduceat(rows, starts - starts[0], axis=0) / (stops - starts)[:, None]
-        gram += means.T @ means
-        target += means.T @ user_embeddings[block]
-    gram += ridge * np.trace(gram) / columns * np.eye(columns)
-    # Least squares rather than solve: without ridge, embeddings of low rank make the system singular.
-    return np.linalg.lstsq(gram, target)[0].astype(np.float32)
 
 
 def narrowed(arrays: Mapping[str, NDArray[Any]], precision: str) -> dict[str, NDArray[Any]]:

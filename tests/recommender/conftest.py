@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
+from nas.recommender.fold_in_map import fold_in_maps
+from nas.recommender.writer import ArtefactContents, write_artefact
 
 Make = Callable[..., ArtefactContents]
 
@@ -46,7 +47,7 @@ def random_contents(
         item_embeddings=item,
         seen_indptr=indptr,
         seen_items=indices,
-        fold_in=fit_fold_in(user, item, indptr, indices, ridge=0.01),
+        fold_in=fold_in_maps(user, item, indptr, indices, [0.01])[0],
         titles=[f"Title {index}" for index in range(items)] if titled else None,
         genres=[("Drama",) * (index % 3) for index in range(items)] if titled else None,
     )

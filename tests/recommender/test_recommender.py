@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nas.recommender import Recommender, recommender
 from nas.recommender.recommender import Explanation, InputError, Ranking, Table, UnknownId
-from nas.recommender.writer import ArtefactContents, fit_fold_in, write_artefact
+from nas.recommender.writer import ArtefactContents, write_artefact
 
 Make = Callable[..., ArtefactContents]
 ARRAYS = ("user_embeddings", "item_embeddings", "seen_indptr", "seen_items", "fold_in")
@@ -336,47 +336,3 @@ def test_load_gives_what_was_written(make: Make, tmp_path: Path) -> None:
     assert loaded.similar_users("u1") == direct.similar_users("u1")
     assert loaded.manifest["architecture"] == contents.architecture
     assert (loaded.user_ids, loaded.item_ids) == (contents.user_ids, contents.item_ids)
-
-
-@settings(deadline=None)
-@given(variation=variations, ridge=st.sampled_from([0.01, 0.5, 3.0]))
-def test_fold_in_map_is_the_ridge_regression(make: Make, variation: dict[str, Any], ridge: float) -> None:
-    contents = make(**variation)
-    seen = [history(contents, user) for user in range(len(contents.user_ids))]
-    items, users = contents.item_embeddings.astype(np.float64), contents.user_embeddings.astype(np.float64)
-    means = np.array([items[one].mean(axis=0) for one in seen if len(one)])
-    trained = users[[len(one) > 0 for one in seen]]
-    # The same minimum, as plain least squares on rows appended.
-    columns = items.shape[1]
-    weight = np.sqrt(ridge * np.trace(means.T @ means) / columns)
-    rows = np.vstack([means, weight * np.eye(columns)])
-    expected = np.linalg.lstsq(rows, np.vstack([trained, np.zeros((columns, columns))]))[0]
-    found = fit_fold_in(
-        contents.user_embeddings, contents.item_embeddings, contents.seen_indptr, contents.seen_items, ridge
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_fold_in_map_is_found_where_users_are_means_of_their_items(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    contents = make(users=60, items=40, columns=5)
-    planted = np.random.default_rng(1).standard_normal((5, 5)).astype(np.float32)
-    users = contents.user_embeddings.copy()
-    for user in range(1, 60):
-        if len(seen := history(contents, user)):
-            users[user] = contents.item_embeddings[seen].mean(axis=0) @ planted
-    arguments = (users, contents.item_embeddings, contents.seen_indptr, contents.seen_items)
-    np.testing.assert_allclose(fit_fold_in(*arguments, ridge=0.0), planted, atol=1e-4)
-    monkeypatch.setattr("nas.recommender.writer.USERS_PER_BLOCK", 7)
-    np.testing.assert_allclose(fit_fold_in(*arguments, ridge=0.0), planted, atol=1e-4)
-    scaled = fit_fold_in(users * 8, contents.item_embeddings * 8, *arguments[2:], ridge=0.3)
-    np.testing.assert_allclose(scaled, fit_fold_in(*arguments, ridge=0.3), rtol=1e-5, atol=1e-6)
-
-
-def test_fold_in_map_without_histories_is_zero() -> None:
-    none = np.zeros(4, dtype=np.int64), np.zeros(0, dtype=np.int32)
-    table = np.ones((3, 2), dtype=np.float32)
-    np.testing.assert_array_equal(fit_fold_in(table, table, *none, ridge=0.1), np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="ridge must be a finite number of at least 0, but got -1"):
-        fit_fold_in(table, table, *none, ridge=-1)

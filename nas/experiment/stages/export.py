@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nas.experiment.closed_forms import Part
 from nas.experiment.context import Context
 from nas.experiment.service_costs import SIMILARITY_COLUMNS
-from nas.experiment.stages.retrain import refitted
+from nas.experiment.stages.fold_in import RIDGES, choose_ridge
+from nas.experiment.stages.retrain import refitted, trained
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import final_states
@@ -20,13 +22,11 @@ from nas.model.network import layer_inputs
 from nas.model.spectral import singular_vectors
 from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights
-from nas.recommender.writer import ArtefactContents, assembled, fit_fold_in, write_artefact
+from nas.recommender.fold_in_map import fold_in_maps
+from nas.recommender.writer import ArtefactContents, assembled, write_artefact
 from nas.space.architecture import Architecture
 from nas.space.picture import picture
 
-# Relative to the mean squared length of a history's mean. Measured on ML-1M: with .01, two layers of LightGCN rank worse
-# for who was not there at training, with .1 the lists of who was agree less with the trained ones.
-RIDGE = 0.03
 _LENGTH = 20
 _JUDGED = f"ndcg@{_LENGTH}"
 
@@ -40,26 +40,53 @@ def export(
 ) -> int:
     """Write the artefact of a retrained architecture, fitted on train + validation; return its bytes.
 
-    With a precision other than float32, its metrics say what that does to validation NDCG@20.
+    Its metrics say as well how someone new is served, see `choose_ridge`, and with a precision other than float32, what
+    that does to validation NDCG@20.
 
     Raises:
         UserError: `folder` holds something that is no artefact, or there is no such precision.
     """
-    architecture = Architecture.model_validate(result["architecture"])
-    history, graph = context.train_and_valid, context.refitting.graph
-    weights, branches = refitted(context, result), {}
+    weights, metrics = refitted(context, result), dict(metrics)
+    ridge = RIDGES[0]
+    if weights is not None:
+        # Judged by what was fitted on the training part alone: the other has seen the validation items.
+        alone = trained(context, result)
+        ridge, found = choose_ridge(
+            _contents(context, result, {}, alone, "train", RIDGES[0]), context.valid, context.judged_users
+        )
+        metrics["new users"] = {f"validation {name}": value for name, value in found.items()}
+    contents = _contents(context, result, metrics, weights, "train and valid", ridge)
+    if precision != "float32":
+        contents = replace(contents, precision=precision)
+        fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
+        found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
+        contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
+    return write_artefact(folder, contents)
+
+
+def _contents(
+    context: Context,
+    result: dict[str, Any],
+    metrics: dict[str, Any],
+    weights: Weights | None,
+    part: Part,
+    ridge: float,
+) -> ArtefactContents:
+    """Return what the artefact of a retrained architecture holds, by weights that were fitted on `part`."""
+    architecture, branches = Architecture.model_validate(result["architecture"]), {}
+    history, data = (
+        (context.train, context.training) if part == "train" else (context.train_and_valid, context.refitting)
+    )
     if weights is None:
         # Without a graph branch, singular vectors tell which items, and which users, are alike.
-        states = singular_vectors(graph, SIMILARITY_COLUMNS, context.experiment.search.seed)
+        states = singular_vectors(data.graph, SIMILARITY_COLUMNS, context.experiment.search.seed)
     else:
-        states = final_states(architecture, weights, graph)[:2]
-        branches["graph"] = graph_arrays(architecture, weights, graph)
-    branches |= {
-        name: _arrays(model)
-        for name, model in context.closed_forms.of(architecture, "train and valid").items()
-    }
+        states = final_states(architecture, weights, data.graph)[:2]
+        branches["graph"] = graph_arrays(architecture, weights, data.graph)
+    branches |= {name: _arrays(model) for name, model in context.closed_forms.of(architecture, part).items()}
     users, items = (state.cpu().numpy().astype(np.float32) for state in states)
-    contents = ArtefactContents(
+    initial = branches.get("graph", {}).get("initial", users)
+    return ArtefactContents(
         data_name=context.data_name,
         fingerprint=context.interactions.fingerprint(),
         interactions=len(history),
@@ -72,21 +99,13 @@ def export(
         item_embeddings=items,
         seen_indptr=history.offsets,
         seen_items=history.item,
-        fold_in=fit_fold_in(
-            branches.get("graph", {}).get("initial", users), items, history.offsets, history.item, RIDGE
-        ),
+        fold_in=fold_in_maps(initial, items, history.offsets, history.item, [ridge])[0],
         fusion=architecture.weights,
         branches=branches,
         titles=history.items.title,
         genres=history.items.genres,
         picture=picture(architecture),
     )
-    if precision != "float32":
-        contents = replace(contents, precision=precision)
-        fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
-        found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
-        contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
-    return write_artefact(folder, contents)
 
 
 def graph_arrays(architecture: Architecture, weights: Weights, graph: Graph) -> dict[str, NDArray[Any]]:

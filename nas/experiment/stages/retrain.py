@@ -131,6 +131,12 @@ def refitted_states(context: Context, result: dict[str, Any], repeat: int = 0) -
     return users, items
 
 
+def trained(context: Context, result: dict[str, Any]) -> Weights:
+    """Return the weights of an architecture with a graph branch, fitted on the training part."""
+    path = context.folder.path / f"retrained/{result['name']}/weights.safetensors"
+    return Weights(load_file(path, device=str(context.device)))
+
+
 def refitted(context: Context, result: dict[str, Any], repeat: int = 0) -> Weights | None:
     """Return the weights fitted on train + validation for the chosen epochs.
 
