@@ -7,6 +7,7 @@ from nas.baselines.ials import IALS
 from nas.baselines.itemknn import ITEMKNN
 from nas.baselines.popularity import POPULARITY
 from nas.baselines.rp3beta import RP3BETA
+from nas.baselines.slim import SLIM
 from nas.baselines.trained import TRAINED, Trained
 
 BASELINES: dict[str, Baseline] = {
@@ -14,6 +15,7 @@ BASELINES: dict[str, Baseline] = {
     "itemknn": ITEMKNN,
     "rp3beta": RP3BETA,
     "ease": EASE,
+    "slim": SLIM,
     "gfcf": GFCF,
     "ials": IALS,
 }

@@ -17,7 +17,7 @@ _SMALL = 200_000
 # not trained but MF.
 _LARGE = 3.0
 _LARGE_SPACE = "linear"
-_UNTRAINED = ("popularity", "itemknn", "rp3beta", "ease", "gfcf", "ials", "mf-bpr")
+_UNTRAINED = ("popularity", "itemknn", "rp3beta", "ease", "slim", "gfcf", "ials", "mf-bpr")
 
 
 def sized(experiment: Experiment, interactions: Interactions) -> Experiment:

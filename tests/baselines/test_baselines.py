@@ -99,6 +99,31 @@ def test_ease_declines_a_catalogue_that_memory_cannot_hold(
     assert BASELINES["ease"].obstacle(make_interactions([(0, 0)], 1, 15_000)) is None
 
 
+@pytest.mark.parametrize("l1", [1.0, 3.0])
+def test_slim_weighs_histories_and_measures_l2_in_popularity(l1: float, small: Interactions) -> None:
+    matrix = matrix_of(small)
+    gram, popularity = matrix.T @ matrix, matrix.sum(0)
+    # The popularity of an interaction's item, on average over the interactions.
+    l2 = 0.3 * float(popularity[small.item].mean())
+    weights = np.zeros_like(gram)
+    for _ in range(300):  # coordinate descent on all columns at once, row after row
+        for k in range(small.n_items):
+            pull = gram[k] - gram[k] @ weights + gram[k, k] * weights[k]
+            weights[k] = np.maximum(0, (pull - l1) / (gram[k, k] + l2))
+            weights[k, k] = 0
+    found = scores("slim", small, {"l1": l1, "l2": 0.3}, list(range(small.n_users)))
+    assert weights.any()
+    np.testing.assert_allclose(found, matrix @ weights, rtol=1e-3, atol=1e-3)
+
+
+def test_slim_declines_a_catalogue_that_memory_cannot_hold(
+    make_interactions: Callable[..., Interactions],
+) -> None:
+    large = make_interactions([(0, 0)], 1, 100_000)
+    assert BASELINES["slim"].obstacle(large) == "100,000 items need 80.0 GB; SLIM is run up to 10,000 items"
+    assert BASELINES["slim"].obstacle(make_interactions([(0, 0)], 1, 10_000)) is None
+
+
 def knn_formula(matrix: Dense, nearest: int, shrink: float) -> Dense:
     """Scores of every user: row i of the similarities keeps item i's nearest, and what ties with the last of them."""
     common, degree = matrix.T @ matrix, matrix.sum(0)

@@ -13,6 +13,7 @@ _NAMES = {
     "popularity": "Popularity",
     "itemknn": "ItemKNN",
     "ease": "EASE",
+    "slim": "SLIM",
     "rp3beta": "RP3beta",
     "ials": "iALS",
     "gfcf": "GF-CF",
