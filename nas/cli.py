@@ -130,10 +130,17 @@ def export_command(
     precision: Annotated[
         str, typer.Option(help="Of the artefact's numbers: float32, float16 or int8.")
     ] = "float32",
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx",
+            help="Also model.onnx, the same lists for any ONNX runtime: pip install onnx onnxruntime.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a retrained architecture as a recommender that runs by itself."""
-    folder = nas.Run(run).export(out, architecture, precision)
+    folder = nas.Run(run).export(out, architecture, precision, onnx=onnx)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["metrics"].get("precision", {})
     if as_json:

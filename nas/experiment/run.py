@@ -22,6 +22,8 @@ from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
+from nas.recommender.addition import Addable, library
+from nas.recommender.onnx_model import PACKAGES, onnx_addition
 from nas.recommender.writer import PRECISIONS
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
@@ -103,15 +105,22 @@ class Run:
             return retrain(context, self._architecture(architecture_id), recipe)
 
     def export(
-        self, folder: Path | str, architecture_id: str | None = None, precision: str = "float32"
+        self,
+        folder: Path | str,
+        architecture_id: str | None = None,
+        precision: str = "float32",
+        *,
+        onnx: bool = False,
     ) -> Path:
         """Write the winner, or another retrained architecture, as an artefact; return its folder.
 
         `precision` is that of its numbers: float32, float16 or int8. For the latter two, `metrics` in its manifest.json
-        say what they do to validation NDCG@20.
+        say what they do to validation NDCG@20. With `onnx` the folder holds `model.onnx` too, whose answers are compared
+        with the recommender's where onnxruntime is installed; the logger "nas" says how they differ.
 
         Raises:
-            UserError: the architecture was not retrained, the folder holds something else, or no such precision.
+            UserError: the architecture was not retrained, the folder holds something else, no such precision, or an
+                option's library is not installed; nothing is written.
         """
         if precision not in PRECISIONS:
             raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
@@ -124,10 +133,14 @@ class Run:
                 f"--architecture {chosen}: not retrained in {self.path}; expected one of {self._retrained()}, "
                 f"or run `nas retrain {self.path} --architecture {chosen}` first"
             )
+        additions: list[Addable] = []
+        if onnx:
+            library("onnx", "--onnx", PACKAGES)  # before all the work
+            additions.append(onnx_addition)
         context = self.opened()
         with self.folder.locked():
             test = self.summary["winner"]["test"] if chosen == winner else None
-            export(context, result, _metrics(result, test), Path(folder), precision)
+            export(context, result, _metrics(result, test), Path(folder), precision, additions)
         return Path(folder)
 
     def opened(self) -> Context:

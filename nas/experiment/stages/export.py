@@ -1,5 +1,6 @@
 """Hand over a retrained architecture as a recommender that runs without nas and without torch."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from nas.model.network import layer_inputs
 from nas.model.spectral import singular_vectors
 from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights
+from nas.recommender.addition import Addable
 from nas.recommender.writer import ArtefactContents, assembled, fit_fold_in, write_artefact
 from nas.space.architecture import Architecture
 from nas.space.picture import picture
@@ -37,13 +39,15 @@ def export(
     metrics: dict[str, Any],
     folder: Path,
     precision: str = "float32",
+    additions: Sequence[Addable] = (),
 ) -> int:
     """Write the artefact of a retrained architecture, fitted on train + validation; return its bytes.
 
-    With a precision other than float32, its metrics say what that does to validation NDCG@20.
+    With a precision other than float32, its metrics say what that does to validation NDCG@20. `additions` are written
+    into it too.
 
     Raises:
-        UserError: `folder` holds something that is no artefact, or there is no such precision.
+        UserError: `folder` holds something that is no artefact, there is no such precision, or an addition cannot be made.
     """
     architecture = Architecture.model_validate(result["architecture"])
     history, graph = context.train_and_valid, context.refitting.graph
@@ -86,7 +90,7 @@ def export(
         fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
         found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
         contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
-    return write_artefact(folder, contents)
+    return write_artefact(folder, contents, additions)
 
 
 def graph_arrays(architecture: Architecture, weights: Weights, graph: Graph) -> dict[str, NDArray[Any]]:
