@@ -20,7 +20,7 @@ class OnnxGraph:
 
     def __init__(self, onnx: Any) -> None:
         """Take the module `onnx`."""
-        self._onnx = onnx
+        self._onnx, self.types = onnx, onnx.TensorProto
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
 
@@ -47,14 +47,16 @@ class OnnxGraph:
 
         Of sparse int8 weights, which have no rows here, the scale is left to the caller.
         """
-        one, types = arrays[name], self._onnx.TensorProto
+        one = arrays[name]
         held = self.constant(one, name)
         if one.dtype == np.int8 and one.ndim == 2:
             scale = self.constant(arrays[f"{name}_scale"], f"{name}_scale")
             return self.op("DequantizeLinear", held, scale, axis=0)
         if one.dtype in (np.float32, np.int64):
             return held
-        return self.op("Cast", held, to=types.FLOAT if one.dtype in (np.float16, np.int8) else types.INT64)
+        return self.op(
+            "Cast", held, to=self.types.FLOAT if one.dtype in (np.float16, np.int8) else self.types.INT64
+        )
 
     def places(self, indptr: str, rows: str) -> tuple[str, str]:
         """Return where the entries of compressed sparse rows (P,) lie, (T,), and whose of the P each is, (T,)."""
@@ -101,8 +103,7 @@ class OnnxGraph:
 
     def serialised(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], doc: str) -> bytes:
         """Return the model file; inputs and outputs are (dtype, shape) by name, a text for a size that is free."""
-        helper, types = self._onnx.helper, self._onnx.TensorProto
-        kinds = {"int64": types.INT64, "float32": types.FLOAT}
+        helper, kinds = self._onnx.helper, {"int64": self.types.INT64, "float32": self.types.FLOAT}
         ends = [
             [helper.make_tensor_value_info(name, kinds[dtype], shape) for name, (dtype, shape) in one.items()]
             for one in (inputs, outputs)

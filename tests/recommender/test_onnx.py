@@ -128,6 +128,19 @@ def test_every_fusion_scores_and_lists_as_the_recommender_does(
         assert len({*items[user].tolist()} - {*model._history(user).tolist()}) == 5
 
 
+def test_deviations_over_many_items_are_right(make: Make) -> None:
+    # Few of many scores are not 0: summed in float32, the deviation would be off by 1e-5.
+    items, rng = 30_000, np.random.default_rng(0)
+    contents = make(users=8, items=items, density=0.01, titled=False)
+    item = {
+        "indptr": np.arange(items + 1, dtype=np.int64) * 5,
+        "items": rng.integers(0, items, 5 * items).astype(np.int32),
+        "weights": rng.random(5 * items, dtype=np.float32),
+    }
+    model, arrays, content = made(replace(contents, fusion={"item": 1.0}, branches={"item": item}))
+    assert (compare(model, arrays, content) or 1) < 1e-6
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_equal_scores_are_listed_by_place(seed: int, make: Make) -> None:
     # Of small integers every product is exact, and most of them tie.
