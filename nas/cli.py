@@ -137,10 +137,18 @@ def export_command(
             help="Also model.onnx, the same lists for any ONNX runtime: pip install onnx onnxruntime.",
         ),
     ] = False,
+    ann: Annotated[
+        bool,
+        typer.Option(
+            "--ann",
+            help="Also items.usearch, an approximate index of the item embeddings, where graph is the only branch; "
+            "prints its recall and time beside the exact list's: pip install usearch.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a retrained architecture as a recommender that runs by itself."""
-    folder = nas.Run(run).export(out, architecture, precision, onnx=onnx)
+    folder = nas.Run(run).export(out, architecture, precision, onnx=onnx, ann=ann)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["metrics"].get("precision", {})
     if as_json:

@@ -14,7 +14,7 @@ from nas.experiment.folder import RunFolder
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
-from nas.experiment.stages.export import export
+from nas.experiment.stages.export import additions_of, export
 from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import best_first, retrain, retrain_best
@@ -22,8 +22,6 @@ from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
-from nas.recommender.addition import Addable, library
-from nas.recommender.onnx_model import PACKAGES, onnx_addition
 from nas.recommender.writer import PRECISIONS
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
@@ -111,16 +109,18 @@ class Run:
         precision: str = "float32",
         *,
         onnx: bool = False,
+        ann: bool = False,
     ) -> Path:
         """Write the winner, or another retrained architecture, as an artefact; return its folder.
 
         `precision` is that of its numbers: float32, float16 or int8. For the latter two, `metrics` in its manifest.json
         say what they do to validation NDCG@20. With `onnx` the folder holds `model.onnx` too, whose answers are compared
-        with the recommender's where onnxruntime is installed; the logger "nas" says how they differ.
+        with the recommender's where onnxruntime is installed, with `ann` `items.usearch`, an approximate index of the item
+        embeddings; the logger "nas" says how they differ, and what the index is worth.
 
         Raises:
-            UserError: the architecture was not retrained, the folder holds something else, no such precision, or an
-                option's library is not installed; nothing is written.
+            UserError: the architecture was not retrained, the folder holds something else, no such precision, an
+                option's library is not installed, or `ann` is asked of several branches; nothing is written.
         """
         if precision not in PRECISIONS:
             raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
@@ -133,10 +133,7 @@ class Run:
                 f"--architecture {chosen}: not retrained in {self.path}; expected one of {self._retrained()}, "
                 f"or run `nas retrain {self.path} --architecture {chosen}` first"
             )
-        additions: list[Addable] = []
-        if onnx:
-            library("onnx", "--onnx", PACKAGES)  # before all the work
-            additions.append(onnx_addition)
+        additions = additions_of(result, onnx, ann)
         context = self.opened()
         with self.folder.locked():
             test = self.summary["winner"]["test"] if chosen == winner else None

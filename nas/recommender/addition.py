@@ -39,4 +39,6 @@ def library(name: str, option: str, packages: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise UserError(f"{option} needs {name} ({error}): pip install {packages}") from None
+        raise UserError(
+            f"{option} needs {name.partition('.')[0]} ({error}): pip install {packages}"
+        ) from None

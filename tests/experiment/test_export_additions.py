@@ -1,7 +1,8 @@
-"""`nas export --onnx`, from the command line, on a run of the graph branch alone."""
+"""`nas export --onnx --ann`, from the command line, on a run of the graph branch alone."""
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def ended() -> int:
     return end.value.code
 
 
-def test_onnx_is_a_file_more(
+def test_both_are_files_more(
     finished: nas.Run,
     command: list[str],
     tmp_path: Path,
@@ -35,23 +36,28 @@ def test_onnx_is_a_file_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("onnxruntime")
-    command += ["--onnx", "--json"]
+    pytest.importorskip("usearch")
+    command += ["--onnx", "--ann", "--json"]
     assert ended() == 0
     files = {path.name: path for path in (tmp_path / "out").iterdir()}
     printed = json.loads(capsys.readouterr().out)
     assert printed["bytes"] == sum(path.stat().st_size for path in files.values())
     assert "60 users have the same 20 best items up to ties" in caplog.text
+    assert re.search(r"recall@10 \S+ against the exact lists of \d+ users; \S+ ms a user, exact", caplog.text)
     plain = {path.name: path.read_bytes() for path in (finished.path / "recommender").iterdir()}
-    assert files.keys() == plain.keys() | {"model.onnx"}
+    assert files.keys() == plain.keys() | {"items.usearch", "model.onnx"}
     changed = {name for name, content in plain.items() if files[name].read_bytes() != content}
     assert changed == {"manifest.json", "README.md"}
-    again = finished.export(tmp_path / "again", onnx=True)
+    again = finished.export(tmp_path / "again", onnx=True, ann=True)
     assert all((again / name).read_bytes() == path.read_bytes() for name, path in files.items())
     model, own = nas.Recommender.load(tmp_path / "out"), nas.Recommender.load(finished.path / "recommender")
     assert model.recommend_many(model.user_ids) == own.recommend_many(own.user_ids)
 
 
-@pytest.mark.parametrize(("option", "module", "packages"), [("--onnx", "onnx", "onnx onnxruntime")])
+@pytest.mark.parametrize(
+    ("option", "module", "packages"),
+    [("--onnx", "onnx", "onnx onnxruntime"), ("--ann", "usearch.index", "usearch")],
+)
 def test_a_missing_library_is_named(
     option: str,
     module: str,
@@ -65,6 +71,6 @@ def test_a_missing_library_is_named(
     command.append(option)
     assert ended() == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"nas: {option} needs {module} (")
+    assert line.startswith(f"nas: {option} needs {module.partition('.')[0]} (")
     assert line.endswith(f"pip install {packages}")
     assert not any(tmp_path.iterdir())

@@ -1,6 +1,6 @@
 """Hand over a retrained architecture as a recommender that runs without nas and without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from nas.model.network import layer_inputs
 from nas.model.spectral import singular_vectors
 from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights
-from nas.recommender.addition import Addable
+from nas.recommender import neighbours, onnx_model
+from nas.recommender.addition import Addable, library
 from nas.recommender.writer import ArtefactContents, assembled, fit_fold_in, write_artefact
 from nas.space.architecture import Architecture
 from nas.space.picture import picture
@@ -91,6 +92,19 @@ def export(
         found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
         contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
     return write_artefact(folder, contents, additions)
+
+
+def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addable]:
+    """Return what makes the files that are asked for; UserError, before all the work, if one cannot be made."""
+    found: list[Addable] = []
+    if onnx:
+        library("onnx", "--onnx", onnx_model.PACKAGES)
+        found.append(onnx_model.onnx_addition)
+    if ann:
+        neighbours.check_branches(Architecture.model_validate(result["architecture"]).weights)
+        library("usearch.index", "--ann", neighbours.PACKAGES)
+        found.append(neighbours.ann_addition)
+    return found
 
 
 def graph_arrays(architecture: Architecture, weights: Weights, graph: Graph) -> dict[str, NDArray[Any]]:
