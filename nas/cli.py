@@ -130,10 +130,25 @@ def export_command(
     precision: Annotated[
         str, typer.Option(help="Of the artefact's numbers: float32, float16 or int8.")
     ] = "float32",
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx",
+            help="Also model.onnx, the same lists for any ONNX runtime: pip install onnx onnxruntime.",
+        ),
+    ] = False,
+    ann: Annotated[
+        bool,
+        typer.Option(
+            "--ann",
+            help="Also items.usearch, an approximate index of the item embeddings, where graph is the only branch; "
+            "prints its recall and time beside the exact list's: pip install usearch.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a retrained architecture as a recommender that runs by itself."""
-    folder = nas.Run(run).export(out, architecture, precision)
+    folder = nas.Run(run).export(out, architecture, precision, onnx=onnx, ann=ann)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["metrics"].get("precision", {})
     if as_json:

@@ -14,7 +14,7 @@ from nas.experiment.folder import RunFolder
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
-from nas.experiment.stages.export import export
+from nas.experiment.stages.export import additions_of, export
 from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import best_first, retrain, retrain_best
@@ -103,15 +103,24 @@ class Run:
             return retrain(context, self._architecture(architecture_id), recipe)
 
     def export(
-        self, folder: Path | str, architecture_id: str | None = None, precision: str = "float32"
+        self,
+        folder: Path | str,
+        architecture_id: str | None = None,
+        precision: str = "float32",
+        *,
+        onnx: bool = False,
+        ann: bool = False,
     ) -> Path:
         """Write the winner, or another retrained architecture, as an artefact; return its folder.
 
         `precision` is that of its numbers: float32, float16 or int8. For the latter two, `metrics` in its manifest.json
-        say what they do to validation NDCG@20.
+        say what they do to validation NDCG@20. With `onnx` the folder holds `model.onnx` too, whose answers are compared
+        with the recommender's where onnxruntime is installed, with `ann` `items.usearch`, an approximate index of the item
+        embeddings; the logger "nas" says how they differ, and what the index is worth.
 
         Raises:
-            UserError: the architecture was not retrained, the folder holds something else, or no such precision.
+            UserError: the architecture was not retrained, the folder holds something else, no such precision, an
+                option's library is not installed, or `ann` is asked of several branches; nothing is written.
         """
         if precision not in PRECISIONS:
             raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
@@ -124,10 +133,11 @@ class Run:
                 f"--architecture {chosen}: not retrained in {self.path}; expected one of {self._retrained()}, "
                 f"or run `nas retrain {self.path} --architecture {chosen}` first"
             )
+        additions = additions_of(result, onnx, ann)
         context = self.opened()
         with self.folder.locked():
             test = self.summary["winner"]["test"] if chosen == winner else None
-            export(context, result, _metrics(result, test), Path(folder), precision)
+            export(context, result, _metrics(result, test), Path(folder), precision, additions)
         return Path(folder)
 
     def opened(self) -> Context:

@@ -10,7 +10,7 @@ standard error if the input is wrong. The folder, format version 4:
     users.json           ids as text; the position is the index
     items.json           likewise
     titles.json          optional: [title, [genre, ...]] of each item, "" where unknown
-    recommender.py, README.md
+    recommender.py, README.md, and files for other software, not read here
 
 A score is the sum over the branches of the fusion: the branch's weight, times its score, over the standard deviation of
 its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. W is kept

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nas.errors import UserError
 from nas.recommender import recommender
+from nas.recommender.addition import Addable
 from nas.recommender.recommender import FORMAT_VERSION, Recommender, manifest_sha256
 
 FloatArray = NDArray[np.float32]
@@ -116,19 +117,19 @@ def _as_int8(numbers: FloatArray, sizes: NDArray[np.int64] | None) -> tuple[NDAr
     return np.rint(numbers / np.where(each > 0, each, 1)).astype(np.int8), scale
 
 
-def write_artefact(folder: Path, contents: ArtefactContents) -> int:
+def write_artefact(folder: Path, contents: ArtefactContents, additions: Sequence[Addable] = ()) -> int:
     """Write the artefact to `folder`, whole or not at all, and return its size in bytes.
 
     Equal contents give equal bytes. A folder that is there is replaced if it is empty or itself an artefact.
 
     Raises:
-        UserError: `folder` is something else, or cannot be made; nothing is written.
+        UserError: `folder` is something else or cannot be made, or an addition cannot; nothing is written.
         ArtefactError: the contents are not what `ArtefactContents` says.
         ValueError: a metric is not finite.
     """
     folder = Path(folder).resolve()
     _check_replaceable(folder)
-    files = _files(contents)
+    files = _files(contents, additions)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A sibling is on the same file system, so that it can be renamed.
@@ -210,17 +211,19 @@ def _model(contents: ArtefactContents) -> tuple[Recommender, dict[str, Any], dic
     return Recommender(manifest, users, items, _titles(contents), arrays), manifest, arrays
 
 
-def _files(contents: ArtefactContents) -> dict[str, bytes]:
+def _files(contents: ArtefactContents, additions: Sequence[Addable]) -> dict[str, bytes]:
     """Return name -> content of each file; the artefact is checked as its reader would check it."""
     model, manifest, arrays = _model(contents)
+    added = [make(model, arrays) for make in additions]
     files = {
         # No metadata: the format keeps it in no fixed order.
         "weights.safetensors": safetensors.numpy.save(arrays),
         "users.json": _list(model.user_ids),
         "items.json": _list(model.item_ids),
         "recommender.py": Path(recommender.__file__).read_bytes(),
-        "README.md": _readme(model, contents).encode(),
+        "README.md": "".join([_readme(model, contents), *(one.readme for one in added)]).encode(),
     }
+    files |= {one.name: one.content for one in added}
     if (titles := _titles(contents)) is not None:
         files["titles.json"] = _list(titles)
     manifest["files"] = {

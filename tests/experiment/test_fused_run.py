@@ -125,6 +125,25 @@ def test_an_export_of_fewer_bits_says_what_it_lost(
     assert "--precision int4: expected one of float32, float16, int8" in capsys.readouterr().err
 
 
+def test_a_fusion_can_be_asked_in_onnx_but_has_no_index(
+    run: nas.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    fused = next(result["id"] for result in retrained(run) if "item" in result["architecture"])
+    # Compared with the recommender as it is written.
+    assert (run.export(tmp_path / "out", fused, onnx=True) / "model.onnx").exists()
+    out = str(tmp_path / "none")
+    monkeypatch.setattr(
+        sys, "argv", ["nas", "export", str(run.path), "--architecture", fused, "--ann", "--out", out]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--ann needs a recommender whose only branch is graph" in line
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_report_draws_every_branch(run: nas.Run) -> None:
     page = run.report().read_text(encoding="utf-8")
     assert "item" in page

@@ -1,5 +1,6 @@
 """Hand over a retrained architecture as a recommender that runs without nas and without torch."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from nas.model.network import layer_inputs
 from nas.model.spectral import singular_vectors
 from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights
+from nas.recommender import neighbours, onnx_model
+from nas.recommender.addition import Addable, library
 from nas.recommender.fold_in_map import fold_in_maps
 from nas.recommender.writer import ArtefactContents, assembled, write_artefact
 from nas.space.architecture import Architecture
@@ -37,14 +40,15 @@ def export(
     metrics: dict[str, Any],
     folder: Path,
     precision: str = "float32",
+    additions: Sequence[Addable] = (),
 ) -> int:
     """Write the artefact of a retrained architecture, fitted on train + validation; return its bytes.
 
     Its metrics say as well how someone new is served, see `choose_ridge`, and with a precision other than float32, what
-    that does to validation NDCG@20.
+    that does to validation NDCG@20. `additions` are written into it too.
 
     Raises:
-        UserError: `folder` holds something that is no artefact, or there is no such precision.
+        UserError: `folder` holds something that is no artefact, there is no such precision, or an addition cannot be made.
     """
     weights, metrics = refitted(context, result), dict(metrics)
     ridge = RIDGES[0]
@@ -61,7 +65,20 @@ def export(
         fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
         found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
         contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
-    return write_artefact(folder, contents)
+    return write_artefact(folder, contents, additions)
+
+
+def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addable]:
+    """Return what makes the files that are asked for; UserError, before all the work, if one cannot be made."""
+    found: list[Addable] = []
+    if onnx:
+        library("onnx", "--onnx", onnx_model.PACKAGES)
+        found.append(onnx_model.onnx_addition)
+    if ann:
+        neighbours.check_branches(Architecture.model_validate(result["architecture"]).weights)
+        library("usearch.index", "--ann", neighbours.PACKAGES)
+        found.append(neighbours.ann_addition)
+    return found
 
 
 def _contents(
