@@ -1,10 +1,12 @@
 """EASE: the closed-form linear autoencoder (Steck, WWW 2019, eq. 8)."""
 
+from functools import partial
+
 import numpy as np
 
 from nas.baselines.baseline import Baseline, Settings
 from nas.data.interactions import Interactions
-from nas.model.item_weights import dense_obstacle, fit_items
+from nas.model.item_weights import fit_items, item_obstacle
 from nas.model.ranking import Scorer
 from nas.space.closed_form import ItemBranch
 
@@ -17,5 +19,5 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 EASE = Baseline(
     fit,
     grid=tuple({"regularisation": float(v)} for v in np.geomspace(10, 10_000, 13).round(1)),
-    obstacle=dense_obstacle,
+    obstacle=partial(item_obstacle, "ease"),
 )

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from nas.errors import UserError
 from nas.graph.aggregators import AGGREGATORS
-from nas.model.item_weights import dense_obstacle
+from nas.model.item_weights import item_obstacle
 from nas.model.weights import count
 from nas.search.constraints import Constraint, violations
 from nas.space.architecture import Architecture, GraphBranch, Layer
@@ -74,8 +74,8 @@ def cheapest(context: "Context", space: SearchSpace, holding: str | None = None)
 
 def _cheap(context: "Context", space: SearchSpace, holding: str | None = None) -> Iterator[Architecture]:
     """Yield architectures among which are the cheapest of the space, those that need no fit first."""
-    item, dense = space.branches.item, dense_obstacle(context.interactions) is not None
-    if item is not None and dense and item.kind.choices == ("ease",):
+    item = space.branches.item
+    if item is not None and all(item_obstacle(str(kind), context.interactions) for kind in item.kind.choices):
         # As when the branches are settled: what cannot be fitted is taken out.
         space = space.without("item")
     names = space.branches.names
@@ -164,11 +164,10 @@ def keeper(context: "Context", space: SearchSpace, name: str) -> Callable[[Close
 
 def _one_of_each_size(context: "Context", branches: Sequence[ClosedForm]) -> list[ClosedForm]:
     """Return a branch of each size when fitted, those left out that cannot be fitted on this catalogue."""
-    dense = dense_obstacle(context.interactions) is not None
     found: dict[tuple[object, ...], ClosedForm] = {}
     for branch in branches:
-        if not (dense and isinstance(branch, ItemBranch) and branch.kind == "ease"):
-            found.setdefault(_size(branch), branch)
+        if not (isinstance(branch, ItemBranch) and item_obstacle(branch.kind, context.interactions)):
+            found.setdefault(_size(branch)[:3], branch)
     return list(found.values())
 
 
@@ -176,4 +175,6 @@ def _size(branch: ClosedForm) -> tuple[object, ...]:
     """Return the settings that say how large a branch is when fitted; the others change its numbers alone."""
     if isinstance(branch, SpectralBranch):
         return branch.rank, branch.low_pass == 0, branch.neighbours
-    return branch.kind, branch.rating == 0, branch.neighbours
+    coarse = branch.kind, branch.rating == 0, branch.neighbours
+    # How many weights of SLIM's are not 0 is known when they are found.
+    return (*coarse, branch) if branch.kind == "slim" else coarse

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import additions_of, export
 from nas.experiment.stages.fidelity import measure_fidelity
+from nas.experiment.stages.fusion import States
 from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import best_first, retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
+from nas.model.evaluation import final_states
 from nas.recommender.writer import PRECISIONS
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
@@ -239,7 +242,7 @@ def _make_summary(context: Context) -> dict[str, Any]:
     chosen = choose_recipe(context)
     recipe = recipe_of(chosen)
     weights, supernet = train_supernet(context, recipe)
-    space, branches = settle_branches(context)
+    space, branches = settle_branches(context, partial(_lightgcn_states, context, chosen))
     found = run_search(context, space, weights, recipe)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
     retrained, tuning = _tuned(context, space, retrained, recipe, tuned_lightgcn(chosen))
@@ -248,6 +251,13 @@ def _make_summary(context: Context) -> dict[str, Any]:
     test = judge(context, winner, chosen, baselines)
     size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
     return summarise(context, chosen, supernet, branches, found, retrained, tuning, test, size)
+
+
+def _lightgcn_states(context: Context, chosen: dict[str, Any]) -> States:
+    """Return the final states of the tuned LightGCN; a run that goes on trains it again, for it is kept in memory alone."""
+    architecture = tuned_lightgcn(chosen)
+    fitted = context.trainings.fit(architecture, recipe_of(chosen), context.experiment.search.seed)
+    return final_states(architecture, fitted.weights, context.training.graph)[:2]
 
 
 def _tuned(

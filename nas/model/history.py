@@ -79,10 +79,14 @@ def histories_of(interactions: Interactions, rating: float = 0.0) -> csr_array:
     return csr_array((values, interactions.item, interactions.offsets), shape=shape)
 
 
-def largest_of_columns(weights: Tensor, count: int) -> csr_array:
-    """Return dense `weights` (I, J) with the `count` largest magnitudes of each column alone; equal to the last, more."""
+def largest_of_columns(weights: Tensor | csr_array, count: int) -> csr_array:
+    """Return `weights` (I, J) with the `count` largest magnitudes of each column alone; equal to the last, more; 0: all."""
+    if not isinstance(weights, Tensor):
+        if not count or np.bincount(weights.indices, minlength=weights.shape[1]).max(initial=0) <= count:
+            return weights
+        weights = torch.from_numpy(weights.toarray())
     magnitude = weights.abs()
-    if count < len(weights):
+    if 0 < count < len(weights):
         bound = magnitude.t().contiguous().topk(count, dim=1, sorted=False).values.amin(1)
         weights = weights.where(magnitude >= bound, 0)
     return csr_array(weights.numpy())

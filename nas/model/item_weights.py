@@ -1,7 +1,9 @@
-"""The item branch: item-item weights in closed form.
+"""The item branch: item-item weights that are solved for.
 
 Shape suffixes: U users, I items.
 """
+
+import math
 
 import numpy as np
 import torch
@@ -13,18 +15,22 @@ from threadpoolctl import threadpool_limits
 from nas.data.interactions import Interactions
 from nas.graph.compiled import compiled
 from nas.model.history import HistoryModel, compact, histories_of, largest_of_columns, largest_products
+from nas.model.sparse_regression import sparse_regression
 from nas.space.closed_form import ItemBranch
 
-MOST_DENSE_ITEMS = 15_000
-"""Three (I, I) float32 matrices live at once, and time grows with I cubed: at this size 2.7 GB and minutes a fit."""
+MOST_ITEMS = {"ease": 15_000, "slim": 10_000}
+"""Three or two (I, I) float32 matrices live at once; EASE's time grows with I cubed, at this size minutes and 2.7 GB a fit,
+and SLIM's with the items times the weights."""
+_MATRICES = {"ease": 3, "slim": 2}
 
 
-def dense_obstacle(interactions: Interactions) -> str | None:
-    """Say why EASE's weights cannot be found, where the catalogue is too large for a dense item-item matrix."""
-    if interactions.n_items <= MOST_DENSE_ITEMS:
+def item_obstacle(kind: str, interactions: Interactions) -> str | None:
+    """Say why weights of this kind cannot be found, where the catalogue is too large for dense item-item matrices."""
+    items, most = interactions.n_items, MOST_ITEMS.get(kind, math.inf)
+    if items <= most:
         return None
-    gigabytes = 3 * 4 * interactions.n_items**2 / 1e9
-    return f"{interactions.n_items:,} items need {gigabytes:.0f} GB; EASE is run up to {MOST_DENSE_ITEMS:,} items"
+    gigabytes = _MATRICES[kind] * 4 * items**2 / 1e9
+    return f"{items:,} items need {gigabytes:.3g} GB; {kind.upper()} is run up to {most:,} items"
 
 
 def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
@@ -33,6 +39,9 @@ def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
     histories = histories_of(interactions, branch.rating)
     if branch.kind == "cosine":
         return HistoryModel(histories, cosine_weights(interactions, branch.neighbours, branch.regularisation))
+    if branch.kind == "slim":
+        found = sparse_regression(co_occurrences(interactions, branch), branch.l1, branch.regularisation)
+        return HistoryModel(histories, compact(largest_of_columns(found, branch.neighbours)))
     timed = branch.proximity > 0 and interactions.timestamp is not None
     if not timed and 2 * interactions.n_users < interactions.n_items:
         weighted = diags_array(np.sqrt(_user_weights(interactions, branch))) @ histories_of(interactions)

@@ -89,6 +89,7 @@ class ItemSpace(_ClosedFormSpace[ItemBranch]):
 
     kind: Dimension = Dimension(choices=("ease",))
     regularisation: Dimension = Dimension(choices=(500.0,))
+    l1: Dimension = Dimension(choices=(1.0,))
     dropout: Dimension = Dimension(choices=(0.0,))
     user_norm: Dimension = Dimension(choices=(0.0,))
     proximity: Dimension = Dimension(choices=(0.0,))

@@ -120,7 +120,7 @@ def test_slim_declines_a_catalogue_that_memory_cannot_hold(
     make_interactions: Callable[..., Interactions],
 ) -> None:
     large = make_interactions([(0, 0)], 1, 100_000)
-    assert BASELINES["slim"].obstacle(large) == "100,000 items need 80.0 GB; SLIM is run up to 10,000 items"
+    assert BASELINES["slim"].obstacle(large) == "100,000 items need 80 GB; SLIM is run up to 10,000 items"
     assert BASELINES["slim"].obstacle(make_interactions([(0, 0)], 1, 10_000)) is None
 
 

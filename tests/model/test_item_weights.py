@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from nas.baselines import slim
 from nas.data import Interactions
 from nas.model.history import histories_of, largest_products
 from nas.model.item_weights import (
@@ -16,6 +17,7 @@ from nas.model.item_weights import (
     fit_items,
     moments_of,
 )
+from nas.model.sparse_regression import sparse_regression
 from nas.space.closed_form import ItemBranch
 
 MakeInteractions = Callable[..., Interactions]
@@ -145,3 +147,32 @@ def test_a_catalogue_of_many_items_takes_the_shorter_way(
     found = fit_items(branch, data).weights
     assert isinstance(found, torch.Tensor)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_slim_solves_for_the_co_occurrences_that_the_branch_counts(small: Interactions) -> None:
+    data = timed(small)
+    branch = ItemBranch(kind="slim", regularisation=0.5, l1=0.2, proximity=2.0, user_norm=0.5)
+    expected = sparse_regression(co_occurrences(data, branch), 0.2, 0.5).toarray()
+    found = scores(branch, data)
+    np.testing.assert_allclose(found, dense(data) @ expected, rtol=1e-5, atol=1e-6)
+    others = [branch.model_copy(update={key: 0.0}) for key in ("proximity", "user_norm")]
+    assert all(np.abs(scores(one, data) - found).max() > 0.01 for one in others)
+
+
+def test_slim_keeps_its_largest_weights_alone(small: Interactions) -> None:
+    whole = ItemBranch(kind="slim", regularisation=0.5, l1=0.1)
+    few = fit_items(whole.model_copy(update={"neighbours": 2}), small).weights
+    weights = sparse_regression(co_occurrences(small, whole), 0.1, 0.5).toarray()
+    kept = few.toarray() if isinstance(few, csr_array) else few.numpy()
+    assert ((weights > 0).sum(0) > 2).any()
+    for found, column in zip(kept.T, weights.T, strict=True):
+        np.testing.assert_array_equal(found, np.where(column >= np.sort(column)[-2], column, 0))
+
+
+def test_the_slim_baseline_is_an_item_branch(small: Interactions) -> None:
+    popularity = np.bincount(small.item, minlength=small.n_items).astype(np.float64)
+    typical = (popularity**2).sum() / popularity.sum()
+    branch = ItemBranch(kind="slim", l1=1.0, regularisation=0.3 * typical)
+    expected = slim.fit(small, {"l1": 1.0, "l2": 0.3})(torch.arange(small.n_users))
+    np.testing.assert_allclose(scores(branch, small), expected, rtol=1e-5, atol=1e-6)
+    assert scores(branch, small).any()

@@ -1,0 +1,84 @@
+"""The closed-form branches are settled by what they are worth beside the graph branch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context
+from nas.experiment.stages.branches import settle_branches
+from nas.model.evaluation import evaluate
+from nas.model.fusion import Held, fused
+from nas.model.item_weights import fit_items
+from nas.model.spectral import singular_vectors
+from nas.space.closed_form import ItemBranch
+
+SPACE: dict[str, Any] = {
+    "name": "two-branches",
+    "branches": {
+        "graph": {"layers": 1, "hidden_size": 8, "aggregator": ["lightgcn"]},
+        "item": {"kind": ["ease", "slim", "cosine"], "regularisation": [10, 1, 100], "l1": [0.3, 1]},
+    },
+    "fusion": {"graph": 1, "item": [0, 1]},
+}
+PLANTED = {"users": 150, "items": 90, "blocks": 6, "interactions_per_user": 10}
+KINDS = "ease", "slim", "cosine"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    values = {"data": {"source": "planted", "planted": PLANTED}, "search_space": SPACE, "threads": 1}
+    return Context.open(Experiment.parse(values, "test", tmp_path), tmp_path / "run")
+
+
+def states_of(context: Context) -> tuple[Tensor, Tensor]:
+    users, items = singular_vectors(context.training.graph, 3, 0)
+    return users, items
+
+
+def beside(context: Context, branch: ItemBranch, states: tuple[Tensor, Tensor]) -> list[dict[str, float]]:
+    users, train = context.judged_users, context.train
+    held = Held(fit_items(branch, train), users, train.n_users)
+    alone = evaluate(held, train, context.valid, context.experiment.ks, users).means
+    scorers = [fused(states, 1.0, [(weight, held)]) for weight in (0.2, 0.4, 0.8)]
+    return [alone] + [
+        evaluate(one, train, context.valid, context.experiment.ks, users).means for one in scorers
+    ]
+
+
+def test_a_branch_is_chosen_by_what_it_adds_to_the_graph_branch(context: Context) -> None:
+    states = states_of(context)
+    space, results = settle_branches(context, lambda: states)
+    found, metric = results["item"], context.experiment.metric
+    chosen = ItemBranch.model_validate(found["settings"])
+    alone, *fusions = beside(context, chosen, states)
+    assert found["alone"] == alone
+    best = max(one[metric] for one in fusions)
+    assert found["validation"][metric] == best
+    # At least as good as whatever a kind begins with, up to a gain that is too small to count.
+    for kind in KINDS:
+        _, *others = beside(context, ItemBranch(kind=kind, regularisation=10, l1=0.3).canonical(), states)  # type: ignore[arg-type]
+        assert best * 1.001 >= max(one[metric] for one in others)
+    assert space.decode({"fusion.item": 1}).item == chosen
+
+
+def test_without_a_graph_branch_each_is_chosen_by_itself(context: Context) -> None:
+    _, results = settle_branches(context)
+    assert results["item"]["validation"] == results["item"]["alone"]
+
+
+def test_every_kind_climbs_from_its_own_start(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[ItemBranch] = []
+
+    def spy(branch: ItemBranch, *rest: Any) -> Any:
+        fitted.append(branch)
+        return fit_items(branch, *rest)
+
+    monkeypatch.setattr("nas.experiment.stages.branches.fit_items", spy)
+    _, results = settle_branches(context)
+    assert {one.kind for one in fitted} == set(KINDS)
+    assert {one.regularisation for one in fitted if one.kind == "slim"} == {10, 1, 100}
+    # Settings that make no difference to a kind are not tried: three of EASE and of cosine neighbours.
+    assert results["item"]["tried"] == len(set(fitted)) <= 3 + 3 + 6
