@@ -12,6 +12,7 @@ from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
+from nas.experiment.headline import headline
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
@@ -139,8 +140,11 @@ class Run:
         additions = additions_of(result, onnx, ann)
         context = self.opened()
         with self.folder.locked():
-            test = self.summary["winner"]["test"] if chosen == winner else None
-            export(context, result, _metrics(result, test), Path(folder), precision, additions)
+            test, words = None, ""
+            if chosen == winner:
+                test, rows = self.summary["winner"]["test"], self.summary["baselines"]
+                words = headline(self.experiment.metric, self.summary["test_users"], test, rows)
+            export(context, result, _metrics(result, test), Path(folder), precision, additions, words)
         return Path(folder)
 
     def opened(self) -> Context:
@@ -249,7 +253,9 @@ def _make_summary(context: Context) -> dict[str, Any]:
     winner = retrained[0]
     baselines = tune_baselines(context)
     test = judge(context, winner, chosen, baselines)
-    size = export(context, winner, _metrics(winner, test["winner"]), folder.path / "recommender")
+    words = headline(context.experiment.metric, test["users"], test["winner"], test["baselines"])
+    metrics = _metrics(winner, test["winner"])
+    size = export(context, winner, metrics, folder.path / "recommender", evidence=words)
     return summarise(context, chosen, supernet, branches, found, retrained, tuning, test, size)
 
 

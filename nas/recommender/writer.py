@@ -50,6 +50,7 @@ class ArtefactContents:
         genres: a sequence of texts an item; or None.
         picture: the architecture as a drawing in characters, for README.md.
         precision: one of PRECISIONS, see `narrowed`.
+        evidence: what it is worth, in sentences, for README.md.
     """
 
     data_name: str
@@ -71,6 +72,7 @@ class ArtefactContents:
     genres: Sequence[Sequence[str]] | None = None
     picture: str = ""
     precision: str = "float32"
+    evidence: str = ""
 
 
 def narrowed(arrays: Mapping[str, NDArray[Any]], precision: str) -> dict[str, NDArray[Any]]:
@@ -273,11 +275,18 @@ def _readme(model: Recommender, contents: ArtefactContents) -> str:
     user_id, best = model.user_ids[user], model.recommend(model.user_ids[user], 3)
     item_id = best[0].item if best else some[0]
     shown = json.dumps(some, ensure_ascii=False)
+    unseen = [one.item for one in best][:2] or some
     drawing = f"```\n{contents.picture}\n```\n\n" if contents.picture else ""
     commands = [
         ["recommend", *_option("--user", user_id), "-k", "3"],
         ["recommend", *_option("--user", user_id), *_option("--new", json.dumps([item_id])), "-k", "3"],
-        ["recommend", *_option("--user", user_id), *_option("--without", shown), "--diversity", "0.3"],
+        [
+            "recommend",
+            *_option("--user", user_id),
+            *_option("--without", json.dumps(unseen, ensure_ascii=False)),
+            "--diversity",
+            "0.3",
+        ],
         ["recommend-all", "--out", "../lists.csv"],
         ["rerank", *_option("--user", user_id), *_option("--items", shown)],
         ["similar-items", *_option("--item", item_id), "-k", "3"],
@@ -288,45 +297,25 @@ def _readme(model: Recommender, contents: ArtefactContents) -> str:
     shell = "\n".join(shlex.join(["python", "recommender.py", *words]) for words in commands)
     answer = "\n".join(f"# {one.item!r}: {one.score:.4f}" for one in best)
     metrics = "\n".join(f"| {name} | {_number(value)} |" for name, value in _leaves(contents.metrics))
+    titles = "" if contents.titles else " Items have no titles here, only the ids of the data."
+    evidence = f"{contents.evidence}\n\n" if contents.evidence else ""
     return f"""# A recommender for {contents.data_name}
 
-Found by graph neural architecture search (nas-recsys). It runs by itself: this folder, Python 3.11 or newer, numpy and
-safetensors (`pip install numpy safetensors`).
+It learned from {len(contents.seen_items):,} interactions of {len(model.user_ids):,} users with {len(model.item_ids):,} items, and answers by itself:
+this folder, Python 3.11 or newer, and `pip install numpy safetensors`.{titles}
 
-## Data
-
-{len(model.user_ids)} users, {len(model.item_ids)} items, {contents.interactions} interactions; the histories kept here
-hold {len(contents.seen_items)}. Fingerprint `{contents.fingerprint}`.
-
-## Architecture
-
-{drawing}```json
-{_json(dict(contents.architecture)).strip()}
-```
-
-trained by
-
-```json
-{_json(dict(contents.recipe)).strip()}
-```
-
-## Quality
-
-| metric | value |
-|---|---|
-{metrics}
-
-## From the shell
+{evidence}## From the shell
 
 ```sh
 {shell}
 ```
 
-Each prints JSON lines, best first. Exit code 2 and one line on standard error: an unknown id, a wrong option, a damaged
+Each prints JSON lines, best first, ten of them without `-k`; none, where nothing is left that may be in the list. A score
+compares items for one user, not users: it is in units of how much that user's scores differ. Exit code 2 and one line on standard error: an unknown id, a wrong option, a damaged
 folder, or a file that cannot be written. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
-users is served by `fold-in` from the items they had, and `--new` names items that a user has had since the training: both
+users is served by `fold-in` from the items they had, and `--new` names items that a user has had since the training and that are not in the history yet: both
 count at once, by what the network itself computes, without training anew. `explain` prints the score, then what each item of the history adds
-to it; `personal` is the rest.
+to it, most first; `personal` is the rest, what is known of the user beyond these items. `explain -k 1000` lists the whole history.
 
 What may be in a list:
 
@@ -339,7 +328,8 @@ What may be in a list:
 
 `IDS` is `a,b,c`, or `'["a,b", "c"]'` where ids hold commas; an option may be repeated. `rerank` sorts items that you give, all
 of them, whether the user had them or not. `recommend-all` writes `user,rank,item,score,fallback` for all users into a file
-ending in `.csv`, `.jsonl` or `.parquet` (the latter with pyarrow or polars installed), whole or not at all.
+ending in `.csv`, `.jsonl` or `.parquet` (the latter with pyarrow or polars installed), whole or not at all, in place of a file that is there already; lines of a csv end in CRLF (RFC 4180). With
+`--diversity`, lists are no longer in the order of the scores. Scores of `similar-items` and `similar-users` are cosines.
 
 ## From Python
 
@@ -355,7 +345,7 @@ for one in model.recommend({user_id!r}, k=3):
 {answer}
 model.recommend({user_id!r}, k=3, new=[{item_id!r}])
 model.recommend_many({model.user_ids[:2]!r}, k=3)
-model.recommend({user_id!r}, without={some!r}, exclude_seen=False, diversity=0.3)
+model.recommend({user_id!r}, without={unseen!r}, exclude_seen=False, diversity=0.3)
 model.rerank({user_id!r}, {some!r})
 model.recommend_all("../lists.csv", k=3)
 model.similar_items({item_id!r}, k=3)
@@ -364,8 +354,41 @@ model.fold_in({some!r}, k=3)
 model.explain({user_id!r}, {item_id!r})
 ```
 
-The sha256 of every file is in `manifest.json`, and `load` checks it: a file that is edited is refused. The arrays and what
-they mean are described at the head of `recommender.py`.
+`InputError`, `UnknownId` and `ArtefactError`, of the same module, say in one line what is wrong. `model.item_ids` and
+`model.user_ids` list the ids; ids may be given as numbers. `--with-seen` is `exclude_seen=False` here.
+
+## Architecture
+
+Found by graph neural architecture search (nas-recsys).
+
+{drawing}```json
+{_json(dict(contents.architecture)).strip()}
+```
+
+trained by
+
+```json
+{_json(dict(contents.recipe)).strip()}
+```
+
+## All that was measured
+
+`validation`: what choices were made on, a part held out of the training, by a model that had not seen it; lists of fewer
+items to find, so lower than `test`, which is of this very model, fitted on both. `new users`: users of the training asked for
+as if they were new, beside the same users as trained. Larger is better but for `gini`, how unequally items are
+recommended (0 to 1); `novelty` is in bits, 1 more where items are half as popular; `diversity` how unlike the items of a
+list are (0 to 1); the others are shares, @k of lists of k items.
+
+| metric | value |
+|---|---|
+{metrics}
+
+## This folder
+
+Of {contents.interactions:,} interactions in the data, with the fingerprint `{contents.fingerprint}`, those held out for the test
+are not here. The sha256 of every file is in `manifest.json`, and `load` checks it against accidents, not against somebody who
+means it: a file that was edited, this one too, or whose line ends were converted is refused; get a fresh copy, or run `nas
+export` again. The arrays and what they mean are described at the head of `recommender.py`.
 """
 
 

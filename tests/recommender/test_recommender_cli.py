@@ -229,3 +229,22 @@ def test_a_full_disk_is_one_line(artefact: Path) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=BARE, timeout=60)
     assert done.returncode == 1
     assert done.stderr == b"recommender: cannot write: No space left on device\n"
+
+
+def test_a_list_that_is_empty_is_told(artefact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    had = [one.item for one in Recommender.load(artefact).explain("u1", "i0").contributions]
+    assert had
+    words = ["recommend", "--user", "u1", "--only", json.dumps(had), "--folder", str(artefact)]
+    assert recommender.main(words) == 0
+    assert capsys.readouterr() == ("", "recommender: nothing is left that may be in the list\n")
+    assert recommender.main([*words, "--with-seen"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(had)
+    assert err == ""
+
+
+def test_without_numpy_one_line_says_what_to_install(artefact: Path, tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError('no numpy here')")
+    done = run(artefact, "recommend", "--user", "u1", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.decode() == "recommender: no numpy here; pip install numpy safetensors\n"

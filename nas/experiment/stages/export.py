@@ -41,11 +41,13 @@ def export(
     folder: Path,
     precision: str = "float32",
     additions: Sequence[Addable] = (),
+    evidence: str = "",
 ) -> int:
     """Write the artefact of a retrained architecture, fitted on train + validation; return its bytes.
 
     Its metrics say as well how someone new is served, see `choose_ridge`, and with a precision other than float32, what
-    that does to validation NDCG@20. `additions` are written into it too.
+    that does to validation NDCG@20. `additions` are written into it too, and
+    `evidence` is what its README says of its worth.
 
     Raises:
         UserError: `folder` holds something that is no artefact, there is no such precision, or an addition cannot be made.
@@ -65,7 +67,7 @@ def export(
         fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
         found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
         contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
-    return write_artefact(folder, contents, additions)
+    return write_artefact(folder, replace(contents, evidence=evidence), additions)
 
 
 def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addable]:
