@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from fold_in import exported
+from fold_in import contents_of, exported
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,6 +35,8 @@ READOUTS, SKIPS, SCORES = (
 LINEAR = [name for name, aggregator in AGGREGATORS.items() if aggregator.linear]
 Floats = NDArray[np.float64]
 Randomise = Callable[..., Weights]
+
+RIDGE = 0.03
 
 
 def architecture(*names: str, size: int = 8, heads: int = 2, **rest: str) -> Architecture:
@@ -81,7 +83,7 @@ def make(
                 # Wide layers would else enlarge the states, and with them the network's rounding in float32.
                 tensor.data.mul_((8 / len(tensor)) ** 0.5)
         folder = tmp_path_factory.mktemp("export") / "recommender"
-        return exported(arch, weights, data, folder), weights, data.graph
+        return exported(contents_of(arch, weights, data, RIDGE), folder), weights, data.graph
 
     return made
 
@@ -174,7 +176,7 @@ def test_an_exported_recommender_ranks_as_the_trained_network(
     score = SCORES[(len(names) + READOUTS.index(readout)) % 2]
     arch, data = architecture(*names, readout=readout, score=score, activation="elu"), TrainingData.of(small)
     weights = refit(arch, Recipe(), data, epochs=3, seed=0)
-    model = exported(arch, weights, data, tmp_path / "out")
+    model = exported(contents_of(arch, weights, data, RIDGE), tmp_path / "out")
     users, items, _ = final_states(arch, weights, data.graph)
     due = (users.double() @ items.double().t()).numpy()
     index = {item: n for n, item in enumerate(small.item_ids)}
@@ -218,7 +220,9 @@ def test_strangers_get_what_their_kind_likes(name: str | None, tmp_path: Path) -
     arch = architecture(
         *([name] if name else []), size=16, readout="mean" if name else "last", score="cosine"
     )
-    model = exported(arch, refit(arch, Recipe(), data, epochs=30, seed=0), data, tmp_path / "out")
+    model = exported(
+        contents_of(arch, refit(arch, Recipe(), data, epochs=30, seed=0), data, RIDGE), tmp_path / "out"
+    )
     shares = []
     for user in range(0, 200, 10):
         history = [whole.item_ids[item] for item in history_of(whole, user)]
@@ -275,7 +279,7 @@ def test_a_known_user_without_history_is_folded_in(
 ) -> None:
     arch, data = architecture("lightgcn", "gcn", readout="mean"), TrainingData.of(tiny)
     weights = randomise(parameters_of(arch.learned, tiny.n_users, tiny.n_items), 3)
-    model = exported(arch, weights, data, tmp_path / "out")
+    model = exported(contents_of(arch, weights, data, RIDGE), tmp_path / "out")
     # i10 was had by nobody: its degree is 0.
     assert model.recommend("u7", 11, new=["i2", "i10"]) == model.fold_in(["i2", "i10"], 11)
     assert {one.fallback for one in model.recommend("u7", 11)} == {"popularity"}
@@ -370,7 +374,7 @@ def parts_of(model: Recommender, folder: Path) -> tuple[dict[str, Any], list[str
 def gatv2(small: Interactions, randomise: Randomise, tmp_path_factory: pytest.TempPathFactory) -> Any:
     arch, folder = architecture("gatv2"), tmp_path_factory.mktemp("hostile") / "out"
     weights = randomise(parameters_of(arch.learned, small.n_users, small.n_items), 3)
-    return parts_of(exported(arch, weights, TrainingData.of(small), folder), folder)
+    return parts_of(exported(contents_of(arch, weights, TrainingData.of(small), RIDGE), folder), folder)
 
 
 @pytest.mark.parametrize("name", BRANCHES)
