@@ -103,6 +103,8 @@ def test_an_export_of_fewer_bits_says_what_it_lost(
     reads = run.folder.read_json("test_reads.json")
     folder = run.export(tmp_path / "int8", precision="int8")
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert "Here they are rounded to int8." in (folder / "README.md").read_text()
+    assert "rounded to" not in (run.path / "recommender" / "README.md").read_text()
     found = manifest["metrics"]["precision"]["ndcg@20"]
     assert found["float32"] > 0
     assert found["lost"] == pytest.approx(1 - found["int8"] / found["float32"])

@@ -67,6 +67,7 @@ def export(
         fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
         found = {"float32": fine, precision: coarse, "lost": 1 - coarse / fine if fine else 0.0}
         contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
+        evidence = evidence and f"{evidence} Here they are rounded to {precision}."
     return write_artefact(folder, replace(contents, evidence=evidence), additions)
 
 
