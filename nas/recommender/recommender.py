@@ -100,9 +100,9 @@ COMMANDS = {
     "fold-in": (["history", *FILTERS], "the best items for someone new, from items they had"),
     "explain": (["user", "item"], "what each item of the user's history adds to an item's score"),
 }
-USERS_PER_BLOCK, SCORES_PER_BLOCK, ROWS_PER_BLOCK = 128, 1 << 22, 1 << 16
+USERS_PER_BLOCK, SCORES_PER_BLOCK, ROWS_PER_BLOCK = 64, 1 << 22, 1 << 16
 NUMBERS_PER_BLOCK = 1 << 18  # of the versions of a user that explain an item
-CHUNK = 8192  # numbers in a chunk of a table
+CHUNK = 4096  # numbers in a chunk of a table; times the users of a block, the largest product that OpenBLAS keeps on one thread
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 FLOAT32, SCRATCH = np.finfo(np.float32), threading.local()
 
