@@ -7,10 +7,8 @@ import numpy as np
 
 from nas.baselines.baseline import Baseline, Settings
 from nas.data.interactions import Interactions
-from nas.model.history import HistoryModel, compact, histories_of
-from nas.model.item_weights import co_occurrences, item_obstacle
+from nas.model.item_weights import fit_items, item_obstacle
 from nas.model.ranking import Scorer
-from nas.model.sparse_regression import sparse_regression
 from nas.space.closed_form import ItemBranch
 
 _L1 = (1.0, 3.0, 10.0)
@@ -23,10 +21,9 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
     `l1` counts users, `l2` is a share of the popularity that the item of an interaction has on average.
     """
     popularity = np.bincount(interactions.item, minlength=interactions.n_items).astype(np.float64)
-    typical = (popularity**2).sum() / max(1.0, popularity.sum())
-    gram = co_occurrences(interactions, ItemBranch())
-    weights = sparse_regression(gram, settings["l1"], settings["l2"] * typical)
-    return HistoryModel(histories_of(interactions), compact(weights))
+    typical = max(1.0, (popularity**2).sum() / max(1.0, popularity.sum()))
+    branch = ItemBranch(kind="slim", l1=settings["l1"], regularisation=settings["l2"] * typical)
+    return fit_items(branch, interactions)
 
 
 SLIM = Baseline(

@@ -27,10 +27,14 @@ PLANTED = {"users": 150, "items": 90, "blocks": 6, "interactions_per_user": 10}
 KINDS = "ease", "slim", "cosine"
 
 
+def context_of(space: dict[str, Any], folder: Path) -> Context:
+    values = {"data": {"source": "planted", "planted": PLANTED}, "search_space": space, "threads": 1}
+    return Context.open(Experiment.parse(values, "test", folder), folder / "run")
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    values = {"data": {"source": "planted", "planted": PLANTED}, "search_space": SPACE, "threads": 1}
-    return Context.open(Experiment.parse(values, "test", tmp_path), tmp_path / "run")
+    return context_of(SPACE, tmp_path)
 
 
 def states_of(context: Context) -> tuple[Tensor, Tensor]:
@@ -82,3 +86,10 @@ def test_every_kind_climbs_from_its_own_start(context: Context, monkeypatch: pyt
     assert {one.regularisation for one in fitted if one.kind == "slim"} == {10, 1, 100}
     # Settings that make no difference to a kind are not tried: three of EASE and of cosine neighbours.
     assert results["item"]["tried"] == len(set(fitted)) <= 3 + 3 + 6
+
+
+def test_a_kind_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.model.item_weights.MOST_ITEMS", {"ease": 1_000, "slim": 50})
+    branches = SPACE["branches"] | {"item": {"kind": ["slim"]}}
+    _, results = settle_branches(context_of(SPACE | {"branches": branches}, tmp_path))
+    assert results["item"]["skipped"] == "90 items need 6.48e-05 GB; SLIM is run up to 50 items"

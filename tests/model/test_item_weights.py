@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from nas.baselines import slim
 from nas.data import Interactions
 from nas.model.history import histories_of, largest_products
 from nas.model.item_weights import (
@@ -167,12 +166,3 @@ def test_slim_keeps_its_largest_weights_alone(small: Interactions) -> None:
     assert ((weights > 0).sum(0) > 2).any()
     for found, column in zip(kept.T, weights.T, strict=True):
         np.testing.assert_array_equal(found, np.where(column >= np.sort(column)[-2], column, 0))
-
-
-def test_the_slim_baseline_is_an_item_branch(small: Interactions) -> None:
-    popularity = np.bincount(small.item, minlength=small.n_items).astype(np.float64)
-    typical = (popularity**2).sum() / popularity.sum()
-    branch = ItemBranch(kind="slim", l1=1.0, regularisation=0.3 * typical)
-    expected = slim.fit(small, {"l1": 1.0, "l2": 0.3})(torch.arange(small.n_users))
-    np.testing.assert_allclose(scores(branch, small), expected, rtol=1e-5, atol=1e-6)
-    assert scores(branch, small).any()

@@ -75,7 +75,8 @@ def _settle(
     started, space = time.perf_counter(), whole.branches.spaces[name]
     genes = _that_matter(context, name, space.genes())
     if not all(genes.values()):
-        return {"skipped": item_obstacle("ease", context.interactions)}
+        # Every kind of the item branch has one; the first choice's is told.
+        return {"skipped": item_obstacle(str(space.genes()["kind"][0]), context.interactions)}
     chosen, keeps = {gene: choices[0] for gene, choices in genes.items()}, keeper(context, whole, name)
     if not keeps(space.decode(chosen)):  # type: ignore[arg-type]
         cheap = cheapest(context, whole, name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,9 @@ def export(
     weights, metrics = refitted(context, result), dict(metrics)
     ridge = RIDGES[0]
     if weights is not None:
-        # Judged by what was fitted on the training part alone: the other has seen the validation items.
-        alone = trained(context, result)
-        ridge, found = choose_ridge(
-            _contents(context, result, {}, alone, "train", RIDGES[0]), context.valid, context.judged_users
-        )
-        metrics["new users"] = {f"validation {name}": value for name, value in found.items()}
+        name = f"retrained/{result['name']}/fold_in.json"
+        chosen = context.done(name, partial(_chosen_ridge, context, result))
+        ridge, metrics["new users"] = chosen["ridge"], chosen["new users"]
     contents = _contents(context, result, metrics, weights, "train and valid", ridge)
     if precision != "float32":
         contents = replace(contents, precision=precision)
@@ -82,6 +80,13 @@ def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addab
         library("usearch.index", "--ann", neighbours.PACKAGES)
         found.append(neighbours.ann_addition)
     return found
+
+
+def _chosen_ridge(context: Context, result: dict[str, Any]) -> dict[str, Any]:
+    # Judged by what was fitted on the training part alone: the other has seen the validation items.
+    contents = _contents(context, result, {}, trained(context, result), "train", RIDGES[0])
+    ridge, found = choose_ridge(contents, context.valid, context.judged_users)
+    return {"ridge": ridge, "new users": {f"validation {name}": value for name, value in found.items()}}
 
 
 def _contents(
