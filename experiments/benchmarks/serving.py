@@ -23,6 +23,7 @@ from nas.recommender.writer import ArtefactContents, write_artefact
 
 K = 10
 ASKED = 200  # different users of the rows for one user
+IN_A_ROW = 20  # of their questions, to one way before the next has its turn
 
 # (B, K) scores of the answers, best first.
 Scores = NDArray[np.float32]
@@ -83,7 +84,8 @@ def questions(
         return np.asarray(index.search(users[chosen], K)[0])
 
     drawn = np.random.default_rng(0).choice(seen.n_users, ASKED)
-    for operator, asked, times in (("one user", drawn, ASKED), ("all users", everybody, repetitions)):
+    turns = (("one user", drawn, -(-ASKED // IN_A_ROW), IN_A_ROW), ("all users", everybody, repetitions, 1))
+    for operator, asked, times, calls in turns:
         one = itertools.cycle(drawn)
         chosen = (lambda one=one: np.array([next(one)])) if operator == "one user" else (lambda: everybody)
         ways: dict[str, Callable[[], Scores]] = {
@@ -91,7 +93,7 @@ def questions(
             "implicit": lambda chosen=chosen: implicit_for(chosen()),
             "faiss": lambda chosen=chosen: faiss_for(chosen()),
         }
-        median = interleaved(ways, times, warm_up=1)
+        median = interleaved(ways, times, warm_up=1, calls=calls)
         difference = largest(np.abs(ours_for(asked) - implicit_for(asked)).ravel())
         extra = {"theirs_way": "implicit", "faiss_ms": median["faiss"]}
         yield Row(operator, name, median["ours"], median["implicit"], difference, extra)

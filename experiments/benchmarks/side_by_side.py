@@ -72,12 +72,12 @@ class Row:
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[], object]], repetitions: int, warm_up: int = 2
+    ways: Mapping[str, Callable[[], object]], repetitions: int, warm_up: int = 2, calls: int = 1
 ) -> dict[str, float]:
-    """Return the median milliseconds of each way, called in turn so that a busy moment meets all of them.
+    """Return the median milliseconds of a call of each way, which take turns so that a busy moment meets all of them.
 
-    Before each timed call comes one that is not: in a training loop the step before has the same data in the cache,
-    not somebody else's.
+    A turn is one call that is not timed and then `calls` that are: in a training loop the step before has the same data
+    in the cache, not somebody else's, and so has a service the question before.
     """
     for _ in range(warm_up):
         for way in ways.values():
@@ -86,9 +86,10 @@ def interleaved(
     for _ in range(repetitions):
         for name, way in ways.items():
             way()
-            started = time.perf_counter()
-            way()
-            times[name].append(1000 * (time.perf_counter() - started))
+            for _ in range(calls):
+                started = time.perf_counter()
+                way()
+                times[name].append(1000 * (time.perf_counter() - started))
     # The median: one interruption would move a mean.
     return {name: statistics.median(values) for name, values in times.items()}
 

@@ -14,9 +14,9 @@ def headline(
         users: how many were judged.
         test: the winner's metrics.
         baselines: rows {name, test, difference}, the last of (low, mean, high) by metric; those that were skipped have
-            neither.
+            nothing in either, and the reason under `skipped`.
     """
-    rows = [row for row in baselines if "test" in row]
+    rows = [row for row in baselines if "skipped" not in row]
     words = [
         f"Judged once, on a test part that no choice was made on, with all items ranked but those of the history: "
         f"{metric.upper()} is {test[metric]:.4f}, the mean over {users:,} users."

@@ -53,6 +53,26 @@ def test_every_branch_is_searched_and_every_baseline_run(run: nas.Run) -> None:
     assert branches["item"]["tried"] == 2
 
 
+def test_a_run_ends_where_the_catalogue_is_too_large_for_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.model.item_weights.MOST_ITEMS", {"ease": 20, "slim": 20})
+    item = {"kind": ["ease", "slim", "cosine"], "regularisation": 10}
+    branches = FUSED["search_space"]["branches"] | {"item": item}
+    few = {
+        "search_space": FUSED["search_space"] | {"branches": branches},
+        "search": {"trials": 8, "population": 4},
+        "baselines": {"names": ["popularity", "ease", "slim"]},
+    }
+    run = nas.search(FUSED | few, tmp_path / "large")
+    assert run.summary["branches"]["item"]["settings"]["kind"] == "cosine"
+    skipped = {row["name"] for row in run.summary["baselines"] if "skipped" in row}
+    assert skipped == {"ease", "slim"}
+    told = (run.path / "recommender" / "README.md").read_text()
+    assert "The best of 2 other models" in told
+    assert "EASE is run up to 20 items" in run.report().read_text()
+
+
 def test_the_winner_is_the_best_of_all_that_was_weighed(run: nas.Run) -> None:
     found = retrained(run)
     assert run.summary["winner"]["validation"]["ndcg@20"] == max(r["validation"]["ndcg@20"] for r in found)

@@ -5,7 +5,7 @@ from nas.experiment.headline import headline
 ROWS = [
     {"name": "popularity", "test": {"ndcg@20": 0.1176}, "difference": {"ndcg@20": [0.15, 0.1573, 0.16]}},
     {"name": "slim", "test": {"ndcg@20": 0.2651}, "difference": {"ndcg@20": [0.0081, 0.0098, 0.0115]}},
-    {"name": "ease", "skipped": "too many items"},
+    {"name": "ease", "skipped": "too many items", "test": {}, "difference": {}},
 ]
 
 
@@ -24,6 +24,8 @@ def test_a_baseline_that_wins_is_named_as_well() -> None:
     assert "popular" not in words
 
 
-@pytest.mark.parametrize("rows", [[], [{"name": "ease", "skipped": "too many items"}]])
+@pytest.mark.parametrize(
+    "rows", [[], [{"name": "ease", "skipped": "too many items", "test": {}, "difference": {}}]]
+)
 def test_without_baselines_there_is_no_lead(rows: list[dict[str, object]]) -> None:
     assert "lead" not in headline("ndcg@20", 10, {"ndcg@20": 0.1}, rows)
