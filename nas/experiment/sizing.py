@@ -1,18 +1,19 @@
 """Defaults that follow the size of the data, so that a search of a million interactions ends within an hour or so.
 
 What an experiment sets is left alone. What it leaves open is the default of `config.py` up to the size of MovieLens
-100K and latest-small, and less of it beyond, in whole numbers that `experiment.yaml` of the run folder then shows.
+100K and latest-small, and less of it beyond, in whole numbers that `experiment.yaml` of the run folder then shows. The
+size is what an epoch costs: few interactions of many users and items are more work than as many of few.
 """
 
 from typing import Any
 
 from nas.data import Interactions
 from nas.experiment.config import DEFAULT_SPACE, Experiment
+from nas.model.training import epoch_cost
 from nas.space.search_space import SearchSpace
 
-# A training step costs an edge for each interaction, and its loss and optimiser about ten edges a node.
-_EDGES_A_NODE = 10
-_SMALL = 200_000
+# Edges of an epoch. ML-100K has .6 million, latest-small .9, ML-1M 5.6, Gowalla 26.
+_SMALL = 1_140_000
 # Times the small size: from here on the search keeps to aggregators without weight matrices, and to baselines that are
 # not trained but MF.
 _LARGE = 3.0
@@ -22,8 +23,8 @@ _UNTRAINED = ("popularity", "itemknn", "rp3beta", "ease", "slim", "gfcf", "ials"
 
 def sized(experiment: Experiment, interactions: Interactions) -> Experiment:
     """Return the experiment with every setting that it left open chosen by the size of the data."""
-    nodes = interactions.n_users + interactions.n_items
-    scale = max(1.0, (len(interactions) + _EDGES_A_NODE * nodes) / _SMALL)
+    cost = epoch_cost(interactions.n_users, interactions.n_items, len(interactions))
+    scale = max(1.0, cost / _SMALL)
     chosen: dict[str, Any] = {}
     for section, settings in _settings(scale).items():
         held = getattr(experiment, section)
@@ -48,7 +49,7 @@ def _settings(scale: float) -> dict[str, dict[str, Any]]:
             "tuned": less(2, 0, 0.8),
             "repeats": less(3, 1, 0.5),
             "epochs": less(300, 80, 0.7),
-            "every": round(2 * scale**0.4),
+            "every": min(5, round(2 * scale**0.4)),
             "looks": less(10, 3, 0.5),
         },
         "baselines": {"recipes": less(8, 1, 1.0)},

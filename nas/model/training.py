@@ -40,6 +40,8 @@ class TrainingData:
 
 # What an edge of the propagation costs, in entries of a loss's score matrix: measured, about 10 on ML-1M and Gowalla.
 _EDGE_COST = 10
+# What the loss and the optimiser cost a node and step, in edges of the propagation.
+_NODE_COST = 10
 
 
 def steps_of(data: TrainingData, recipe: Recipe) -> int:
@@ -49,9 +51,23 @@ def steps_of(data: TrainingData, recipe: Recipe) -> int:
     of steps. Up to the point where both cost alike, more steps are nearly free.
     """
     users = int((np.diff(data.interactions.offsets) > 0).sum())
-    scores = users * min(recipe.negatives, data.interactions.n_items)
-    most = scores // (_EDGE_COST * max(1, data.graph.n_edges))
+    return _steps(users, data.interactions.n_items, data.graph.n_edges, recipe)
+
+
+def epoch_cost(users: int, items: int, interactions: int) -> float:
+    """Return what an epoch of LightGCN costs by the recipe's defaults, in edges of a propagation."""
+    recipe, edges = Recipe(), 2 * interactions
+    propagations = _steps(users, items, edges, recipe) * (edges + _NODE_COST * (users + items))
+    return propagations + _scores(users, items, recipe) / _EDGE_COST
+
+
+def _steps(users: int, items: int, edges: int, recipe: Recipe) -> int:
+    most = _scores(users, items, recipe) // (_EDGE_COST * max(1, edges))
     return min(users, max(recipe.batches, most))
+
+
+def _scores(users: int, items: int, recipe: Recipe) -> int:
+    return users * min(recipe.negatives, items)
 
 
 def batches(data: TrainingData, parts: int, rng: np.random.Generator) -> Iterator[Batch]:

@@ -45,6 +45,12 @@ def test_less_is_done_on_more_data() -> None:
     assert "gat" not in large.baselines.names
 
 
+def test_few_interactions_of_many_are_more_work_than_as_many_of_few() -> None:
+    few, many = data_of(900, 1600, 100), data_of(9000, 30000, 10)
+    assert len(few) == len(many)
+    assert sized(bare(), few).recipe.trials > sized(bare(), many).recipe.trials
+
+
 def test_what_is_set_stays() -> None:
     given = bare(search={"trials": 777}, search_space="graph", baselines={"names": ["gat"]})
     found = sized(given, LARGE)

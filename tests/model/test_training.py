@@ -8,7 +8,7 @@ from nas.data import Interactions
 from nas.model.fitting import new_trainer
 from nas.model.losses import LOSSES
 from nas.model.ranking import DivergedError
-from nas.model.training import Trainer, TrainingData, batches, in_one_unit, steps_of
+from nas.model.training import Trainer, TrainingData, batches, epoch_cost, in_one_unit, steps_of
 from nas.model.weights import Weights, parameters_of_space, start
 from nas.space import Architecture, Recipe, SearchSpace
 
@@ -136,6 +136,11 @@ def test_an_epoch_has_as_many_steps_as_make_propagation_cost_what_the_loss_does(
         tuple(map(str, range(items))),
     )
     assert steps_of(TrainingData.of(interactions), Recipe(negatives=negatives)) == expected
+
+
+def test_an_epoch_costs_its_propagations_its_nodes_and_its_loss() -> None:
+    # Two steps over 400 edges and 50 nodes, and 40 x 10 scores.
+    assert epoch_cost(40, 10, 200) == 2 * (400 + 10 * 50) + 40 * 10 / 10
 
 
 def test_batches_follow_their_stream(data: TrainingData) -> None:
