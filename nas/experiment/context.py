@@ -24,6 +24,7 @@ from nas.experiment.service_costs import ServiceCosts
 from nas.experiment.sizing import sized
 from nas.experiment.storage import open_storage
 from nas.experiment.trainings import Trainings
+from nas.graph.memory import keep_freed_memory
 from nas.model.evaluation import sample_users
 from nas.model.metrics import evaluated_users
 from nas.model.training import TrainingData
@@ -74,6 +75,7 @@ class Context:
             raise UserError("device: cuda is asked for, but torch finds no GPU; expected auto or cpu")
         if experiment.threads is not None:
             torch.set_num_threads(experiment.threads)
+        keep_freed_memory()
         with _told_on_success(logging.getLogger("nas.data")):
             return cls._open(experiment, path)
 
