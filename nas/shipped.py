@@ -16,7 +16,7 @@ def find(name: str, folder: str, beside: Path) -> Path:
     """Return the YAML file that `name` means: a path (relative to `beside`), or a shipped file's name.
 
     Raises:
-        UserError: it is neither; the message lists the shipped names.
+        UserError: it is neither; the message lists the shipped names, or says that the file is of another kind.
     """
     path = beside / Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") and path.exists():
@@ -25,5 +25,8 @@ def find(name: str, folder: str, beside: Path) -> Path:
     candidate = root / f"{name.removesuffix('.yaml')}.yaml"
     if candidate.exists() and candidate.resolve().is_relative_to(root.resolve()):
         return candidate
+    if path.is_file():
+        table = ", which names a table of events under `data: path`" if folder == "experiments" else ""
+        raise UserError(f"{name}: not a YAML file; expected one that ends in .yaml{table}")
     names = sorted(str(f.relative_to(root).with_suffix("")) for f in root.rglob("*.yaml"))
     raise UserError(f"{name}: no such file, and no name in {folder}; expected a YAML file or one of {names}")

@@ -15,6 +15,8 @@ from nas.experiment.config import Experiment
 from nas.yaml_file import read_yaml
 
 _EXPERIMENT = "experiment.yaml"
+# Differences that a line tells of.
+_TOLD = 3
 
 
 class RunFolder:
@@ -45,10 +47,11 @@ class RunFolder:
         wanted = experiment.resolved()
         if self.started:
             held = self.experiment().resolved()
-            difference = _first_difference(held, wanted)
-            if difference is not None:
+            differences = list(_differences(held, wanted))
+            if differences:
                 raise UserError(
-                    f"{self.path}: holds another experiment ({difference}); set it as there, or give another folder with --run"
+                    f"{self.path}: holds another experiment ({_told(differences)}); leave out experiment and --set to go on "
+                    "with that one, or give another folder with --run"
                 )
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
@@ -106,17 +109,25 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _first_difference(held: Any, wanted: Any, key: str = "") -> str | None:
+def _differences(held: Any, wanted: Any, key: str = "") -> Iterator[str]:
     if isinstance(held, dict) and isinstance(wanted, dict):
         for name in sorted({*held, *wanted}, key=str):
             inner = f"{key}.{name}" if key else str(name)
-            if name not in held or name not in wanted:
-                return f"{inner} is set only {'there' if name in held else 'here'}"
-            found = _first_difference(held[name], wanted[name], inner)
-            if found:
-                return found
-        return None
-    return None if held == wanted else f"{key} is {_short(held)} there, {_short(wanted)} here"
+            if name in held and name in wanted:
+                yield from _differences(held[name], wanted[name], inner)
+            else:
+                yield f"{inner} is set only {'there' if name in held else 'here'}"
+    elif held != wanted:
+        yield f"{key} is {_short(held)} there, {_short(wanted)} here"
+
+
+def _told(differences: list[str]) -> str:
+    # What is called otherwise, or reads other data, was meant to be another experiment.
+    ordered = sorted(
+        differences, key=lambda text: (not text.startswith("name "), not text.startswith("data."))
+    )
+    rest = len(ordered) - _TOLD
+    return "; ".join(ordered[:_TOLD]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def _short(value: Any) -> str:

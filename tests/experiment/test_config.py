@@ -67,3 +67,12 @@ def test_an_override_leaves_the_mapping_it_was_given_alone() -> None:
 def test_an_override_that_is_none_is_refused(override: str) -> None:
     with pytest.raises(UserError, match="--set"):
         Experiment.load("ml-100k", (override,))
+
+
+def test_a_table_in_place_of_an_experiment_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "orders.csv"
+    table.write_text("user,item\n1,2\n")
+    with pytest.raises(
+        UserError, match=r"orders\.csv: not a YAML file; .* names a table of events under `data: path`"
+    ):
+        Experiment.load(table)

@@ -62,3 +62,17 @@ def test_claiming(tmp_path: Path) -> None:
     more = Experiment.parse(PLANTED | {"threads": 2}, "here", Path())
     with pytest.raises(UserError, match="threads is set only here"):
         folder.claim(more)
+
+
+def test_another_experiment_is_told_by_its_name_and_data_first(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(Experiment.parse(PLANTED, "here", Path()))
+    other = {
+        "name": "other",
+        "data": {"source": "planted", "planted": {"users": 77}},
+        "baselines": {"recipes": 1},
+        "search": {"trials": 5, "seed": 1},
+    }
+    told = r"\(name is 'experiment' there, 'other' here; data\.planted.*; baselines\.recipes is 8 there, 1 here; and 2 more\)"
+    with pytest.raises(UserError, match=told):
+        folder.claim(Experiment.parse(PLANTED | other, "here", Path()))
