@@ -157,8 +157,9 @@ class Run:
     def _finished(self, name: str) -> Any:
         found = self.folder.read_json(name)
         if found is None:
+            alone = "; it holds baselines alone" if self.folder.read_json("baselines.json") else ""
             raise UserError(
-                f"{self.path}: the run has no {name} yet; run `nas search --run {self.path}` to its end"
+                f"{self.path}: the run has no {name} yet{alone}; run `nas search --run {self.path}` to its end"
             )
         return found
 

@@ -7,6 +7,7 @@ from tiny_experiment import TINY
 
 import nas
 from nas.cli import main
+from nas.errors import UserError
 
 
 def test_baselines_alone_are_those_of_a_search(finished: nas.Run, tmp_path: Path) -> None:
@@ -18,6 +19,10 @@ def test_baselines_alone_are_those_of_a_search(finished: nas.Run, tmp_path: Path
             assert row[key] == searched[row["name"]][key], (row["name"], key)
     assert alone["users"] == finished.summary["test_users"]
     assert len(json.loads((tmp_path / "alone" / "test_reads.json").read_text())) == 1
+    with pytest.raises(
+        UserError, match=r"no summary\.json yet; it holds baselines alone; run `nas search --run"
+    ):
+        _ = nas.Run(tmp_path / "alone").summary
 
 
 def test_leads_are_those_of_the_best_on_validation_data(tmp_path: Path) -> None:
