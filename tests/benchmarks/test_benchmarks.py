@@ -174,6 +174,9 @@ def test_ways_are_called_in_turn() -> None:
     times = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, warm_up=1)
     assert calls == ["a", "b"] + ["a", "a", "b", "b"] * 3
     assert set(times) == {"a", "b"}
+    calls.clear()
+    interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, warm_up=0, calls=3)
+    assert calls == [*"aaaabbbb"] * 2
 
 
 @pytest.mark.parametrize("shape", [TINY, Shape(30, 2000, 5000), Shape(4, 5, 20), Shape(9, 3, 9)])
