@@ -40,6 +40,7 @@ def test_less_is_done_on_more_data() -> None:
         numbers = [getattr(getattr(experiment, section), key) for experiment in (small, middle, large)]
         assert numbers == sorted(numbers, reverse=True)
         assert numbers[0] > numbers[-1] >= 1
+    assert (small.retrain.every, large.retrain.every) == (2, 5)
     assert (small.search_space.name, large.search_space.name) == ("full", "linear")
     assert "gat" in small.baselines.names
     assert "gat" not in large.baselines.names

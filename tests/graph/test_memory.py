@@ -2,9 +2,12 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context
 from nas.graph.memory import keep_freed_memory
 
 # Pages of 4 KB that are touched for the first time while 64 MB are made and dropped ten times, after ten times before.
@@ -44,3 +47,12 @@ def test_freed_memory_is_used_again() -> None:
 def test_what_the_user_set_is_left_alone(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     assert keep_freed_memory() is False
+
+
+def test_whoever_opens_an_experiment_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr("nas.experiment.context.keep_freed_memory", lambda: called.append(True))
+    planted = {"users": 60, "items": 50, "interactions_per_user": 10}
+    values = {"data": {"source": "planted", "planted": planted}, "search_space": "graph"}
+    Context.open(Experiment.parse(values, "here", tmp_path), tmp_path / "run")
+    assert called == [True]
