@@ -1,7 +1,8 @@
 """A recommender that runs by itself: this file, numpy, safetensors and the folder of an artefact.
 
-`python recommender.py --help` lists its commands. Each prints JSON lines; the exit code is 0, or 2 after one line on
-standard error if the input is wrong. The folder, format version 4:
+`python recommender.py --help` lists its commands. Each prints JSON lines. Exit codes: 0 done, 2 the input is wrong, 1
+standard output cannot be written, 130 interrupted; but for 0, one line on standard error says why. The folder, format
+version 4:
 
     manifest.json        format version, architecture, recipe, metrics, data, fusion, precision, sha256 and size of each
                          other file, dtype and shape of each array, and `sha256`, of the manifest itself
@@ -38,9 +39,11 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn, TypedDict, Unpack
 
 try:
@@ -76,10 +79,11 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
 MANIFEST_BYTES = 1 << 24  # at most; the others are as large as it says
 LARGEST = 1e9  # so that the product of two embeddings stays within float32
 REQUIRED = {"weights.safetensors", "users.json", "items.json"}
+ONE = {"action": "append"}  # and refused if there are more
 MANY = {"action": "append", "metavar": "ID,ID,..."}  # or a JSON list; may be repeated
 OPTIONS: dict[str, dict[str, Any]] = {
-    "user": {"required": True, "metavar": "ID"},
-    "item": {"required": True, "metavar": "ID"},
+    "user": {"required": True, "metavar": "ID", **ONE},
+    "item": {"required": True, "metavar": "ID", **ONE},
     "history": {"required": True, **MANY},
     "items": {"required": True, **MANY},
     "new": {"help": "items had since the training", **MANY},
@@ -105,6 +109,7 @@ NUMBERS_PER_BLOCK = 1 << 18  # of the versions of a user that explain an item
 CHUNK = 4096  # numbers in a chunk of a table; times the users of a block, the largest product that OpenBLAS keeps on one thread
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 FLOAT32, SCRATCH = np.finfo(np.float32), threading.local()
+WITHIN = SimpleNamespace(lock=threading.Lock(), number=0, limits=None)  # of `_blas_on_one_thread`
 
 
 class ArtefactError(ValueError):
@@ -157,7 +162,8 @@ class Explanation(NamedTuple):
     item: str
     title: str | None
     score: float
-    personal: float  # what the user's initial embedding holds beyond the history; without one, the item's popularity
+    personal: float  # the rest: what the user's initial embedding holds beyond the history and, where the network is not
+    # linear, what the items do together; without a history, the item's popularity
     seen: bool  # the item is itself in the history
     contributions: tuple[Contribution, ...]
     fallback: str | None = None
@@ -206,7 +212,7 @@ class Table:
             self._shares = 1 / np.where(lengths > 0, lengths.astype(np.float64), 1)
             chunks *= self._shares[:, :, None]
         self._longest = 1.0 if cosine else float(lengths.max(initial=0))
-        # As a product reads them: a tenth less time.
+        # As a product reads them.
         self._chunks = np.ascontiguousarray(chunks.transpose(0, 2, 1))
 
     def products(self, vectors: NDArray[Any]) -> NDArray[Any]:
@@ -235,10 +241,9 @@ class Table:
             base: (B, N), or None for zeros.
         """
         scores, k = self._products(vectors), min(k, len(self._rows))
-        error = (
-            FLOAT32.eps * (vectors.shape[1] + 8) * self._longest * np.sqrt((vectors * vectors).sum(axis=1))
-        )
-        error += FLOAT32.tiny * vectors.shape[1]
+        columns = vectors.shape[1]
+        lengths = np.sqrt(np.einsum("bd,bd->b", vectors, vectors))
+        error = FLOAT32.eps * (columns + 8) * self._longest * lengths + FLOAT32.tiny * columns
         if base is not None:
             error += 4 * FLOAT32.eps * np.maximum(base.max(axis=1), -base.min(axis=1))
         find = self._close_to_one if len(vectors) == 1 else self._close
@@ -274,14 +279,15 @@ class Table:
         out, of = np.concatenate(left_out), np.repeat(np.arange(size), list(map(len, left_out)))
         scores[out // step, of, out % step] = -np.inf
         # The k-th largest of the maxima of disjoint groups is at most the k-th largest score. A group is a place in
-        # `many` chunks, so that maxima are taken along whole rows of memory.
-        many = max(1, math.isqrt(count // k))
+        # `many` chunks, so that maxima are taken along whole rows of memory. They are cheaper than the scores of a
+        # group, which lie far apart: hence twice as many as would make both alike in number.
+        many = max(1, math.isqrt(count // k) // 2)
         maxima = np.stack(
             [scores[start : start + many].max(axis=0) for start in range(0, parts, many)], axis=1
         )
         kth = np.partition(maxima.reshape(size, -1), -k, axis=1)[:, -k]
         bound = kth - margin
-        who, group, place = np.nonzero(maxima >= bound[:, None, None])
+        who, group, place = np.unravel_index(np.flatnonzero(maxima >= bound[:, None, None]), maxima.shape)
         chunk_of = group[:, None] * many + np.arange(many)
         values = scores[np.minimum(chunk_of, parts - 1), who[:, None], place[:, None]]
         close = (values >= bound[who, None]) & (values > -np.inf) & (chunk_of < parts)
@@ -539,11 +545,8 @@ class GraphNetwork:
     for one more node whose neighbours do not notice.
 
     What someone new lacks is an initial embedding. The mean of the history's final item embeddings times `fold_in`, a
-    ridge regression on the trained users, stands for it; how far it is trusted was chosen on validation data. On MovieLens
-    1M all aggregators so rank at least as well as .995 of the same users trained, and no steps of the training's loss are
-    taken. New events of someone known move the initial embedding by as much as they move this estimate: without layers
-    nothing else could follow them (.98 of the NDCG@20 of training anew, .91 with the embedding as it was), and two layers
-    of LightGCN rank better too.
+    ridge regression on the trained users, stands for it; how far it is trusted was chosen on validation data. New events
+    of someone known move the initial embedding by as much as they move this estimate.
     """
 
     def __init__(self, branch: dict[str, Any], arrays: Arrays) -> None:
@@ -685,13 +688,13 @@ class Recommender:
         `new` are items that the user has had since the training. They count at once, as items of the history do: see
         `GraphNetwork`. Without any that is not in the history, the answer is that of the training.
         """
-        if not (added := self._indices("item", new)):
-            return self.recommend_many([user], k, **filters)[0]
-        (row,) = self._indices("user", [user])
+        (row,), added = self._indices("user", [user]), self._indices("item", new)
         had, trained = self._counted(row)
-        history = np.union1d(had, np.array(added, dtype=np.int32))
-        if len(history) == len(had):
+        if not len(had) and not added:
             return self.recommend_many([user], k, **filters)[0]
+        history = np.union1d(had, np.array(added, dtype=np.int32)) if added else had
+        if len(history) == len(had):
+            return self._folded(self._users[row], (had, trained), self._wanted(k, **filters))
         counts = [np.ones(len(history)) for _ in self._branches]
         for own, one in zip(counts, trained, strict=True):
             own[np.searchsorted(history, had)] = one
@@ -731,7 +734,7 @@ class Recommender:
         *,
         new: Iterable[object] = (),
     ) -> Ranking:
-        """Return the given items, or the `k` best of them, best first for a user; those of the history as well."""
+        """Return the given items, each once, or the `k` best, best first for a user; those of the history as well."""
         given = self._indices("item", items)
         k, ids = max(1, len(given)) if k is None else k, [self.item_ids[item] for item in given]
         return self.recommend(user, k, new=new, only=ids, exclude_seen=False, diversity=diversity)
@@ -753,6 +756,9 @@ class Recommender:
         """
         k, none = _checked(k), np.zeros(0, dtype=np.int32)
         size = max(1, min(USERS_PER_BLOCK, SCORES_PER_BLOCK // len(self.item_ids)))
+        threadpoolctl = _threadpoolctl() if len(users) > size else None
+        if threadpoolctl and self._plain:
+            size *= 4  # a product of more rows is faster, where a BLAS does not then spread it over threads of its own
         blocks = [slice(start, start + size) for start in range(0, len(users), size)]
 
         def best(block: slice) -> list[Best]:
@@ -762,12 +768,12 @@ class Recommender:
             found = {}
             if trained:
                 own = rows[trained]
-                vectors, base, _ = self._parts(self._users[own], [self._counted(user) for user in own])
+                vectors, base, _ = self._parts(self._users[own], map(self._counted, own))
                 ranked = self._by_item.best(vectors, k, [out[n] for n in trained], barred, base)
                 found = dict(zip(trained, ranked, strict=True))
             return [found[n] if n in found else self._popular(k, one, barred) for n, one in enumerate(out)]
 
-        return itertools.chain.from_iterable(_in_threads(best, blocks))
+        return itertools.chain.from_iterable(_in_threads(best, blocks, threadpoolctl))
 
     def _answers(self, users: NDArray[np.int64], wanted: Wanted) -> Iterator[tuple[Best, str | None]]:
         """Yield the list of each user, and the fallback."""
@@ -786,8 +792,8 @@ class Recommender:
         without: Iterable[object] = (),
         diversity: float = 0,
     ) -> Wanted:
-        if not 0 <= diversity <= 1:
-            raise InputError(f"diversity must lie in 0..1, but is {diversity}")
+        if isinstance(diversity, str) or not 0 <= diversity <= 1:
+            raise InputError(f"diversity must be a number in 0..1, but is {diversity!r}")
         bars, allowed = self._indices("item", without), None if only is None else self._indices("item", only)
         barred = None
         if bars or allowed is not None:
@@ -870,7 +876,7 @@ class Recommender:
         return self._ranking(self._diversified(best, wanted))
 
     def _parts(
-        self, vectors: NDArray[Any], histories: Sequence[Counted]
+        self, vectors: NDArray[Any], histories: Iterable[Counted]
     ) -> tuple[Floats, Floats | None, list[Floats]]:
         """Return what the scores of users with these embeddings (B, D) and histories are made of.
 
@@ -883,6 +889,7 @@ class Recommender:
             return wide, None, [np.ones(len(wide))]
         centre, spread = self._item_moments
         deviations = np.sqrt(np.maximum(((wide @ spread) * wide).sum(axis=1), 0))
+        histories = list(histories)
         scales = [self._weight * _scale(deviations, np.abs(wide @ centre))]
         for n, (weight, branch) in enumerate(self._branches):
             scores = branch.scores([history for history, _ in histories], [own[n] for _, own in histories])
@@ -932,8 +939,8 @@ class Recommender:
         return self._seen[self._indptr[user] : self._indptr[user + 1]]
 
     def _indices(self, kind: str, ids: Iterable[object]) -> list[int]:
-        if isinstance(ids, str | bytes):
-            raise InputError(f"expected a list of {kind} ids, but got the text {ids!r}")
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            raise InputError(f"expected a list of {kind} ids, but got {ids!r}")
         index, texts = self._index[kind], [str(one) for one in ids]
         if unknown := list(dict.fromkeys(text for text in texts if text not in index)):
             import difflib  # needed here alone
@@ -941,8 +948,9 @@ class Recommender:
             close = difflib.get_close_matches(unknown[0], list(index)[:50_000]) if len(unknown) == 1 else []
             hint = f"; close ids: {', '.join(map(repr, close))}" if close else ""
             hint = hint or ("; someone new: fold in a history" if kind == "user" else "")
-            hint = hint or ("; ids that hold commas: give a JSON list" if len(unknown) > 1 else "")
-            raise UnknownId(f"unknown {kind}: {', '.join(map(repr, unknown))}{hint}")
+            hint = hint or ("; ids that hold commas come as a list" if len(unknown) > 1 else "")
+            more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+            raise UnknownId(f"unknown {kind}: {', '.join(map(repr, unknown[:10]))}{more}{hint}")
         return [index[text] for text in texts]
 
     def _ranking(self, best: Best, fallback: str | None = None) -> Ranking:
@@ -953,8 +961,8 @@ class Recommender:
 
 
 def _checked(k: int) -> int:
-    if operator.index(k) < 1:
-        raise InputError(f"k must be at least 1, but got {k}")
+    if not hasattr(k, "__index__") or operator.index(k) < 1:
+        raise InputError(f"k must be a whole number, at least 1, but got {k!r}")
     return operator.index(k)
 
 
@@ -992,14 +1000,19 @@ def write_rows(out: Path, rows: Iterator[Row]) -> int:
     writers = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
     if out.suffix not in writers:
         raise InputError(f"{str(out)!r} must end in one of {', '.join(writers)}")
-    written, aside = itertools.count(), out.with_name(f".{out.name}.{os.getpid()}")
+    written = itertools.count()
+    place = Path(os.path.realpath(out))  # what a link leads to is replaced, not the link
+    aside = place.with_name(f".{os.getpid()}-{threading.get_ident()}{out.suffix}")
     try:
         writers[out.suffix](aside, (row for row, _ in zip(rows, written, strict=False)))
-        aside.replace(out)
+        if place.exists():
+            aside.chmod(place.stat().st_mode)
+        aside.replace(place)
     except (OSError, UnicodeError) as error:  # an id may hold half a character
         raise InputError(f"cannot write {str(out)!r}: {getattr(error, 'strerror', None) or error}") from None
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # it tells what went wrong no better than the error above
+            aside.unlink()
     return next(written)
 
 
@@ -1039,7 +1052,36 @@ def _write_parquet(path: Path, rows: Iterator[Row]) -> None:
             writer.write_table(arrow.table(one, schema))
 
 
-def _in_threads(function: Callable[[slice], list[Best]], blocks: Sequence[slice]) -> Iterator[list[Best]]:
+def _threadpoolctl() -> Any:
+    """Return the library that can keep a BLAS from threads of its own, which fight with ours; None where it is missing."""
+    try:
+        return import_module("threadpoolctl")
+    except ImportError:
+        return None
+
+
+@contextmanager
+def _blas_on_one_thread(threadpoolctl: Any) -> Iterator[None]:
+    """Keep it from them while anybody is within; whoever leaves last gives back what there was."""
+    if threadpoolctl is None:
+        yield
+        return
+    with WITHIN.lock:
+        WITHIN.number += 1
+        if WITHIN.number == 1:
+            WITHIN.limits = threadpoolctl.threadpool_limits(1, "blas")
+    try:
+        yield
+    finally:
+        with WITHIN.lock:
+            WITHIN.number -= 1
+            if WITHIN.number == 0:
+                WITHIN.limits.restore_original_limits()
+
+
+def _in_threads(
+    function: Callable[[slice], list[Best]], blocks: Sequence[slice], threadpoolctl: Any
+) -> Iterator[list[Best]]:
     """Yield the result of each block, in their order; numpy lets other threads work meanwhile."""
     # The first one alone: it may make tables that the others use too.
     yield from map(function, blocks[: 1 if THREADS > 1 else None])
@@ -1047,7 +1089,9 @@ def _in_threads(function: Callable[[slice], list[Best]], blocks: Sequence[slice]
         return
     from concurrent.futures import ThreadPoolExecutor  # slow to import, and needed here alone
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    # A BLAS that is built with OpenMP has a number of threads for each thread that calls it.
+    begin = partial(threadpoolctl.threadpool_limits, 1, "blas") if threadpoolctl else None
+    with _blas_on_one_thread(threadpoolctl), ThreadPoolExecutor(THREADS, initializer=begin) as pool:
         # Not all at once, so that whoever writes results away need not hold them all.
         for start in range(1, len(blocks), 64):
             yield from pool.map(function, blocks[start : start + 64])
@@ -1074,9 +1118,11 @@ def _check_manifest(manifest: Any) -> None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise ArtefactError('manifest.json must hold an object, and in it the object "files"')
     due = {"project": "nas-recsys", "format_version": FORMAT_VERSION, "score": "dot"}
-    for key, value in {**due, "sha256": manifest_sha256(manifest)}.items():
+    for key, value in due.items():
         if manifest.get(key) != value:
             raise ArtefactError(f"manifest.json: {key} must be {value!r}, but is {manifest.get(key)!r}")
+    if manifest.get("sha256") != manifest_sha256(manifest):
+        raise ArtefactError("manifest.json was changed: its sha256 is not that of what it holds")
     if missing := REQUIRED - manifest["files"].keys():
         raise ArtefactError(f"manifest.json lists no {', '.join(sorted(missing))}")
 
@@ -1266,7 +1312,7 @@ def _check_arrays(
 
 class _Format(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)  # to ask the terminal, it would import what takes 8 ms
+        super().__init__(prog, width=100)  # to ask the terminal, it would import slow modules
 
 
 class _Parser(argparse.ArgumentParser):
@@ -1309,6 +1355,10 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     command, _ = given.pop("command"), given.pop("folder", None)
     for option in given.keys() & {"history", "items", "new", "only", "without"}:
         given[option] = _ids(option, given[option], model._index["item"])
+    for option in given.keys() & {"user", "item"}:
+        if len(given[option]) > 1:
+            raise InputError(f"--{option} is given {len(given[option])} times; ask for one at a time")
+        (given[option],) = given[option]
     if command == "explain":
         k, why = _checked(given.pop("k", 10)), model.explain(**given)
         yield why._asdict() | {"contributions": len(why.contributions)}
@@ -1316,7 +1366,8 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return
     found = getattr(model, command.replace("-", "_"))(**given)
     if found == []:
-        print("recommender: nothing is left that may be in the list", file=sys.stderr)
+        hint = "; items of the history are left out, see --with-seen" if given.get("exclude_seen") else ""
+        print(f"recommender: nothing is left that may be in the list{hint}", file=sys.stderr)
     yield from ({"rows": found},) if command == "recommend-all" else (one._asdict() for one in found)
 
 
@@ -1331,11 +1382,17 @@ def _line(answer: dict[str, Any], encoding: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer one command of the command line; return the exit code (0, 2 if the input is wrong, 1 if standard output is full)."""
+    """Answer one command of the command line; return the exit code, as the head of this file says."""
+    if sys.stdout is None:
+        print("recommender: standard output is closed", file=sys.stderr)
+        return 1
     try:
         for answer in _answers(_parse(arguments)):
             print(_line(answer, sys.stdout.encoding))
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("recommender: interrupted", file=sys.stderr)
+        return 130
     except (ArtefactError, InputError, UnknownId) as error:
         print("recommender:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
@@ -1350,5 +1407,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
-    os._exit(code)  # an interpreter's own end takes 30 ms with numpy, an eighth of the whole
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    os._exit(code)  # with numpy, an interpreter's own end takes an eighth of the whole process

@@ -33,7 +33,7 @@ class ArtefactContents:
     Attributes:
         data_name: name of the data, for the reader of README.md.
         fingerprint: that of the interactions.
-        interactions: how many the data hold (the histories below may hold fewer).
+        interactions: how many the histories below hold.
         architecture: as JSON values.
         recipe: as JSON values.
         metrics: as JSON values, finite numbers; may nest, as in {"test": {"ndcg@20": 0.25}}.
@@ -310,26 +310,39 @@ this folder, Python 3.11 or newer, and `pip install numpy safetensors`.{titles}
 {shell}
 ```
 
-Each prints JSON lines, best first, ten of them without `-k`; none, where nothing is left that may be in the list. A score
-compares items for one user, not users: it is in units of how much that user's scores differ. Exit code 2 and one line on standard error: an unknown id, a wrong option, a damaged
-folder, or a file that cannot be written. A user without history gets the most popular items, marked `"fallback": "popularity"`; someone who is not among the
-users is served by `fold-in` from the items they had, and `--new` names items that a user has had since the training and that are not in the history yet: both
-count at once, by what the network itself computes, without training anew. `explain` prints the score, then what each item of the history adds
-to it, most first; `personal` is the rest, what is known of the user beyond these items. `explain -k 1000` lists the whole history.
+Each prints JSON lines, best first, ten of them unless `-k` says how many; `rerank` prints all that it is given,
+`recommend-all` the number of rows that it wrote, `explain` the score before what it is made of. A list may be empty:
+where nothing is left that may be in it, standard error says so. A score compares items for one user, not users: it is in
+units of about the standard deviation of that user's scores. A user without history gets the most popular items, marked
+`"fallback": "popularity"`.
 
-What may be in a list:
+Exit code 0: done. 2: the input is wrong; one line on standard error names the id that is unknown, the option that does not
+exist, the file that is damaged or cannot be written. 1: standard output cannot be written. 130: interrupted.
+
+Someone who is not among the users is served by `fold-in`, from the items they had. `--new` (of `recommend` and `rerank`)
+names items that a user has had since the training and that are not in the history yet. Both count at once, by what the
+network itself computes, without training anew. `explain` says what each item of the history adds to a score, most first:
+how much lower the score would be had the network not heard of it. `personal` is the rest of the score: what is known of
+the user beyond these items and, where the network is not linear, what the items do together. `seen`: the item is in the
+history itself. `explain -k 1000` lists the whole history.
+
+What may be in a list of `recommend`, `recommend-all` and `fold-in`:
 
 | option | what it does |
 |---|---|
 | `--only IDS` | none but these items, such as what is in stock |
 | `--without IDS` | not these items |
 | `--with-seen` | items of the history too, which are left out otherwise |
-| `--diversity 0.3` | gives up some score for items unlike each other, chosen among ten times as many (maximal marginal relevance, Carbonell and Goldstein 1998); 0, the default, is off, 1 looks at nothing else |
+| `--diversity 0.3` | gives up some score for items whose embeddings are unlike each other, chosen among ten times as many (maximal marginal relevance, Carbonell and Goldstein 1998); 0, the default, is off, 1 looks at nothing else; of `rerank`, too |
 
-`IDS` is `a,b,c`, or `'["a,b", "c"]'` where ids hold commas; an option may be repeated. `rerank` sorts items that you give, all
-of them, whether the user had them or not. `recommend-all` writes `user,rank,item,score,fallback` for all users into a file
-ending in `.csv`, `.jsonl` or `.parquet` (the latter with pyarrow or polars installed), whole or not at all, in place of a file that is there already; lines of a csv end in CRLF (RFC 4180). With
+`IDS` is `a,b,c`, or `'["a,b", "c"]'` where ids hold commas; these options may be repeated. An id that begins with a dash is
+given as `--user=-1`. `rerank` sorts the items that you give, each once, whether the user had them or not. With
 `--diversity`, lists are no longer in the order of the scores. Scores of `similar-items` and `similar-users` are cosines.
+`--folder DIR` asks the recommender in another folder.
+
+`recommend-all` writes `user,rank,item,score,fallback` for all users into a file ending in `.csv`, `.jsonl` or `.parquet`
+(the latter with pyarrow or polars installed), whole or not at all, in place of a file that is there already; lines of a
+csv end in CRLF (RFC 4180). It is faster where threadpoolctl is installed.
 
 ## From Python
 
@@ -341,7 +354,7 @@ from recommender import Recommender
 
 model = Recommender.load(".")
 for one in model.recommend({user_id!r}, k=3):
-    print(one.item, one.title, one.score)
+    print(f"{{one.item!r}}: {{one.score:.4f}}")  # one.title, one.genres
 {answer}
 model.recommend({user_id!r}, k=3, new=[{item_id!r}])
 model.recommend_many({model.user_ids[:2]!r}, k=3)
@@ -355,7 +368,7 @@ model.explain({user_id!r}, {item_id!r})
 ```
 
 `InputError`, `UnknownId` and `ArtefactError`, of the same module, say in one line what is wrong. `model.item_ids` and
-`model.user_ids` list the ids; ids may be given as numbers. `--with-seen` is `exclude_seen=False` here.
+`model.user_ids` list the ids; ids may be given as whole numbers. `--with-seen` is `exclude_seen=False` here.
 
 ## Architecture
 
@@ -373,11 +386,11 @@ trained by
 
 ## All that was measured
 
-`validation`: what choices were made on, a part held out of the training, by a model that had not seen it; lists of fewer
-items to find, so lower than `test`, which is of this very model, fitted on both. `new users`: users of the training asked for
-as if they were new, beside the same users as trained. Larger is better but for `gini`, how unequally items are
-recommended (0 to 1); `novelty` is in bits, 1 more where items are half as popular; `diversity` how unlike the items of a
-list are (0 to 1); the others are shares, @k of lists of k items.
+`validation`: what choices were made on, a part held out of the training, by a model that had not seen it; each user has
+fewer items to find there, so it is lower than `test`, which is of this very model, fitted on both. `new users`: users of the
+training asked for as if they were new, beside the same users as trained. Larger is better but for `gini`, how unequally
+items are recommended (0 to 1); `novelty` is in bits, 1 more where items are half as popular; `diversity` how unlike the
+items of a list are in who had them (0 to 1); the others are shares, @k of lists of k items.
 
 | metric | value |
 |---|---|
@@ -385,10 +398,12 @@ list are (0 to 1); the others are shares, @k of lists of k items.
 
 ## This folder
 
-Of {contents.interactions:,} interactions in the data, with the fingerprint `{contents.fingerprint}`, those held out for the test
-are not here. The sha256 of every file is in `manifest.json`, and `load` checks it against accidents, not against somebody who
-means it: a file that was edited, this one too, or whose line ends were converted is refused; get a fresh copy, or run `nas
-export` again. The arrays and what they mean are described at the head of `recommender.py`.
+It holds the history of every user that it learned from: whoever may read it may read those. What was held out for the
+test is not here. The fingerprint of the data, all parts together, is
+`{contents.fingerprint}`.
+The sha256 of every file is in `manifest.json`, and `load` checks it against accidents, not against an attacker: where a
+file was edited, this one too, or its line ends were converted, the folder is refused; get a fresh copy, or run `nas export`
+again. The arrays and what they mean are described at the head of `recommender.py`.
 """
 
 

@@ -66,7 +66,7 @@ def test_given_items_are_ranked_whether_seen_or_not(model: Recommender) -> None:
 
 def test_wrong_filters_are_refused(model: Recommender) -> None:
     for diversity in (-0.1, 1.1, float("nan")):
-        with pytest.raises(InputError, match=r"diversity must lie in 0..1"):
+        with pytest.raises(InputError, match=r"diversity must be a number in 0..1"):
             model.recommend("u1", diversity=diversity)
     with pytest.raises(UnknownId, match="unknown item: 'x'"):
         model.recommend("u1", only=["x", "i1"])
@@ -74,7 +74,7 @@ def test_wrong_filters_are_refused(model: Recommender) -> None:
         model.fold_in(["i1"], without=["x"])
     with pytest.raises(InputError, match="expected a list of item ids"):
         model.rerank("u1", "i1")
-    with pytest.raises(InputError, match="k must be at least 1"):
+    with pytest.raises(InputError, match="k must be a whole number, at least 1"):
         model.rerank("u1", ["i1"], 0)
 
 
@@ -175,8 +175,13 @@ def test_a_file_that_cannot_be_made_is_one_line_and_nothing_is_left(
     with pytest.raises(InputError, match=r"cannot write .*No such file"):
         model.recommend_all(tmp_path / "none" / "all.csv")
     (tmp_path / "all.csv").mkdir()
-    with pytest.raises(InputError, match="cannot write"):
-        model.recommend_all(tmp_path / "all.csv")
+    for wrong in ("all.csv", "x" * 300 + ".csv"):
+        with pytest.raises(InputError, match="cannot write"):
+            model.recommend_all(tmp_path / wrong)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*Not a directory"):
+        model.recommend_all(tmp_path / "file" / "all.csv")
+    (tmp_path / "file").unlink()
     with pytest.raises(UnknownId):
         model.recommend_all(tmp_path / "all.jsonl", only=["x"])
     found = importlib.import_module
@@ -190,6 +195,18 @@ def test_a_file_that_cannot_be_made_is_one_line_and_nothing_is_left(
     with pytest.raises(InputError, match=r"needs pyarrow or polars; .jsonl and .csv need neither"):
         model.recommend_all(tmp_path / "all.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["all.csv"]
+
+
+def test_a_file_keeps_its_mode_and_the_link_to_it(model: Recommender, tmp_path: Path) -> None:
+    old, link, long = tmp_path / "old.csv", tmp_path / "link.csv", tmp_path / ("x" * 250 + ".csv")
+    old.touch(mode=0o600)
+    link.symlink_to(old)
+    model.recommend_all(link)
+    assert link.is_symlink()
+    assert old.stat().st_mode & 0o777 == 0o600
+    model.recommend_all(long)
+    assert old.read_bytes() == long.read_bytes() != b""
+    assert set(tmp_path.iterdir()) == {old, link, long}
 
 
 def test_an_interruption_leaves_the_old_file(

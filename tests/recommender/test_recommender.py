@@ -1,5 +1,6 @@
 """Answers against dense computations on the same arrays."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from nas.recommender import Recommender, recommender
 from nas.recommender.recommender import Explanation, InputError, Ranking, Table, UnknownId
@@ -180,6 +182,53 @@ def test_neither_blocks_nor_threads_change_anything(
         assert model_of(contents).recommend_many(contents.user_ids, 7) == whole
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_blas_has_one_thread_while_ours_are_at_work(
+    make: Make, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    contents = make(users=60, items=30)
+    expected = [model_of(contents).recommend(user, 7) for user in contents.user_ids]
+    monkeypatch.setattr(recommender, "THREADS", 2)
+    monkeypatch.setattr(recommender, "USERS_PER_BLOCK", 2)
+    if not installed:
+        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    at_work = []
+    best = Table.best
+
+    def noted(self: Table, vectors: NDArray[np.float64], *rest: Any) -> list[recommender.Best]:
+        at_work.append((len(vectors), blas_threads()))
+        return best(self, vectors, *rest)
+
+    monkeypatch.setattr(Table, "best", noted)
+    with threadpool_limits(2, "blas"):
+        assert model_of(contents).recommend_many(contents.user_ids, 7) == expected
+        assert blas_threads() == {2}
+    # The first block is answered alone, and may use what the BLAS has.
+    assert [threads for _, threads in at_work[1:]] == [{1 if installed else 2}] * (len(at_work) - 1)
+    assert max(users for users, _ in at_work) == (8 if installed else 2)
+
+
+def test_a_blas_gets_its_threads_back_from_whoever_leaves_last(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, users = model_of(make(users=60, items=30)), np.arange(60)
+    monkeypatch.setattr(recommender, "THREADS", 2)
+    monkeypatch.setattr(recommender, "USERS_PER_BLOCK", 2)
+    with threadpool_limits(2, "blas"):
+        first, second = model.best_items(users, 7), model.best_items(users, 7)
+        for _ in range(20):  # beyond the first block, which is answered before
+            next(first), next(second)
+        del first
+        assert blas_threads() == {1}
+        del second
+        assert blas_threads() == {2}
+
+
+def blas_threads() -> set[int]:
+    """How many threads the loaded BLAS libraries have."""
+    return {int(one["num_threads"]) for one in threadpool_info() if one["user_api"] == "blas"}
+
+
 @settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15))
 def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, Any], k: int) -> None:
@@ -285,9 +334,7 @@ def test_unknown_ids_are_named(make: Make) -> None:
         model.recommend("u77")
     with pytest.raises(UnknownId, match=r"^unknown user: '~~~~~~'; someone new: fold in a history$"):
         model.similar_users("~~~~~~")
-    with pytest.raises(
-        UnknownId, match=r"^unknown item: 'a', 'b\\nc'; ids that hold commas: give a JSON list$"
-    ):
+    with pytest.raises(UnknownId, match=r"^unknown item: 'a', 'b\\nc'; ids that hold commas come as a list$"):
         model.fold_in(["a", "i1", "b\nc", "a"])
     with pytest.raises(UnknownId, match=r"^unknown user: 'x', 'y'; someone new: fold in a history$"):
         model.recommend_many(["x", "u1", "y"])
@@ -306,8 +353,19 @@ def test_k_below_one_is_refused(make: Make, k: int) -> None:
         lambda: model.fold_in(["i1"], k),
         lambda: model.fold_in([], k),
     ):
-        with pytest.raises(InputError, match=f"k must be at least 1, but got {k}"):
+        with pytest.raises(InputError, match=f"k must be a whole number, at least 1, but got {k}"):
             ask()
+
+
+@pytest.mark.parametrize("k", ["3", 1.5, None])
+def test_a_k_that_is_no_whole_number_is_told(make: Make, k: Any) -> None:
+    with pytest.raises(InputError, match=f"k must be a whole number, at least 1, but got {k!r}"):
+        model_of(make()).recommend("u1", k)
+
+
+def test_many_unknown_ids_are_counted(make: Make) -> None:
+    with pytest.raises(UnknownId, match=r"'x9' and 1990 more; ids that hold commas come as a list$"):
+        model_of(make()).fold_in([f"x{n}" for n in range(2000)])
 
 
 def test_k_beyond_the_catalogue_gives_what_there_is(make: Make) -> None:
@@ -322,10 +380,14 @@ def test_k_beyond_the_catalogue_gives_what_there_is(make: Make) -> None:
 
 def test_a_text_is_no_list_of_ids(make: Make) -> None:
     model = model_of(make())
-    with pytest.raises(InputError, match="expected a list of item ids, but got the text 'i1'"):
+    with pytest.raises(InputError, match="expected a list of item ids, but got 'i1'"):
         model.fold_in("i1")
     with pytest.raises(InputError, match="expected a list of user ids"):
         model.recommend_many("u1")
+    with pytest.raises(InputError, match="expected a list of item ids, but got 423"):
+        model.recommend("u1", only=423)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"diversity must be a number in 0..1, but is 'x'"):
+        model.recommend("u1", diversity="x")  # type: ignore[arg-type]
 
 
 def test_load_gives_what_was_written(make: Make, tmp_path: Path) -> None:

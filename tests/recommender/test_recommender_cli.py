@@ -117,8 +117,10 @@ def test_wrong_input_is_one_line(refuse: Callable[..., str]) -> None:
     assert "unknown item: 'x'" in refuse("recommend", "--user", "u1", "--new", "i1,x")
     assert "unrecognized arguments" in refuse("similar-users", "--user", "u1", "--new", "i1")
     for command in ("recommend", "similar-users"):
-        assert "k must be at least 1, but got 0" in refuse(command, "--user", "u1", "-k", "0")
-    assert "k must be at least 1, but got -1" in refuse("explain", "--user", "u1", "--item", "i1", "-k", "-1")
+        assert "k must be a whole number, at least 1, but got 0" in refuse(command, "--user", "u1", "-k", "0")
+    assert "k must be a whole number, at least 1, but got -1" in refuse(
+        "explain", "--user", "u1", "--item", "i1", "-k", "-1"
+    )
     assert "invalid int value" in refuse("recommend", "--user", "u1", "-k", "ten")
     assert "--user" in refuse("recommend")
     assert "required" in refuse()
@@ -236,11 +238,37 @@ def test_a_list_that_is_empty_is_told(artefact: Path, capsys: pytest.CaptureFixt
     assert had
     words = ["recommend", "--user", "u1", "--only", json.dumps(had), "--folder", str(artefact)]
     assert recommender.main(words) == 0
-    assert capsys.readouterr() == ("", "recommender: nothing is left that may be in the list\n")
+    told = "recommender: nothing is left that may be in the list"
+    assert capsys.readouterr() == ("", f"{told}; items of the history are left out, see --with-seen\n")
     assert recommender.main([*words, "--with-seen"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len(had)
     assert err == ""
+    assert recommender.main([*words, "--with-seen", "--without", json.dumps(had)]) == 0
+    assert capsys.readouterr() == ("", f"{told}\n")
+
+
+def test_one_question_at_a_time(refuse: Callable[..., str]) -> None:
+    assert "--user is given 2 times" in refuse("recommend", "--user", "u1", "--user", "u2")
+    assert "--item is given 3 times" in refuse("similar-items", *["--item", "i1"] * 3)
+
+
+def test_a_closed_output_is_one_line(artefact: Path) -> None:
+    words = f"'{sys.executable}' '{artefact / 'recommender.py'}' recommend --user u1 >&-"
+    done = subprocess.run(["sh", "-c", words], stderr=subprocess.PIPE, env=BARE, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == b"recommender: standard output is closed\n"
+
+
+def test_ctrl_c_is_one_line(
+    artefact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recommender, "load", interrupt)
+    assert recommender.main(["recommend", "--user", "u1", "--folder", str(artefact)]) == 130
+    assert capsys.readouterr() == ("", "recommender: interrupted\n")
 
 
 def test_without_numpy_one_line_says_what_to_install(artefact: Path, tmp_path: Path) -> None:
