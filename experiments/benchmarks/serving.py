@@ -4,7 +4,7 @@ import itertools
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from nas.data import Interactions
 from nas.recommender import Recommender, recommender
+from nas.recommender.recommender import Best, Ranking
 from nas.recommender.writer import ArtefactContents, write_artefact
 
 K = 10
@@ -27,6 +28,8 @@ IN_A_ROW = 20  # of their questions, to one way before the next has its turn
 
 # (B, K) scores of the answers, best first.
 Scores = NDArray[np.float32]
+# Of some users, by place.
+Answer = Callable[[NDArray[np.int64]], object]
 
 
 def rows(name: str, seen: Interactions, repetitions: int, threads: int) -> Iterator[Row]:
@@ -56,47 +59,74 @@ def questions(
     repetitions: int,
     threads: int,
 ) -> Iterator[Row]:
-    """Yield the rows that others answer too; faiss leaves no seen items out, which is less work."""
+    """Yield the rows that others answer too; faiss leaves no seen items out, which is less work.
+
+    One user is asked for by id and answered with names, titles and scores. All users are asked for as implicit and
+    faiss are, from places to places and scores; `named_ms` is what ids, titles and names take as well.
+    """
     import faiss
 
     model = Recommender.load(artefact)
     shape, values = (seen.n_users, seen.n_items), np.ones(len(seen), dtype=np.float32)
     liked = sparse.csr_matrix((values, seen.item, seen.offsets), shape=shape)
-    theirs, index = AlternatingLeastSquares(num_threads=threads), faiss.IndexFlatIP(items.shape[1])
+    index = faiss.IndexFlatIP(items.shape[1])
+    with threadpool_limits(1, "blas"):  # implicit's own advice, for it has threads of its own
+        theirs = AlternatingLeastSquares(num_threads=threads)
     theirs.user_factors, theirs.item_factors = users, items
     index.add(items)
     faiss.omp_set_num_threads(threads)
-    everybody = np.arange(seen.n_users)
+    histories = np.split(seen.item, seen.offsets[1:-1])
 
-    def ours_for(chosen: NDArray[np.int64]) -> Scores:
-        found = model.recommend_many([model.user_ids[user] for user in chosen], K)
-        # implicit fills a list with the lowest of scores where nothing is left; so do we, to compare.
-        scores = np.full((len(chosen), K), np.finfo(np.float32).min)
-        for row, ranking in zip(scores, found, strict=True):
-            row[: len(ranking)] = [one.score for one in ranking]
-        return scores
+    def named_for(chosen: NDArray[np.int64]) -> list[Ranking]:
+        return model.recommend_many([model.user_ids[user] for user in chosen], K)
+
+    def one_for(chosen: NDArray[np.int64]) -> Ranking:
+        return model.recommend(model.user_ids[chosen[0]], K)
+
+    def ours_for(chosen: NDArray[np.int64]) -> list[Best]:
+        return list(model.best_items(chosen, K, [histories[user] for user in chosen]))
 
     def implicit_for(chosen: NDArray[np.int64]) -> Scores:
-        with threadpool_limits(1, "blas"):  # implicit's own advice, for it has threads of its own
+        with threadpool_limits(1, "blas"):
             return np.asarray(theirs.recommend(chosen, liked[chosen], K)[1])
 
     def faiss_for(chosen: NDArray[np.int64]) -> Scores:
         return np.asarray(index.search(users[chosen], K)[0])
 
+    everybody = np.arange(seen.n_users)
     drawn = np.random.default_rng(0).choice(seen.n_users, ASKED)
-    turns = (("one user", drawn, -(-ASKED // IN_A_ROW), IN_A_ROW), ("all users", everybody, repetitions, 1))
-    for operator, asked, times, calls in turns:
-        one = itertools.cycle(drawn)
-        chosen = (lambda one=one: np.array([next(one)])) if operator == "one user" else (lambda: everybody)
-        ways: dict[str, Callable[[], Scores]] = {
-            "ours": lambda chosen=chosen: ours_for(chosen()),
-            "implicit": lambda chosen=chosen: implicit_for(chosen()),
-            "faiss": lambda chosen=chosen: faiss_for(chosen()),
-        }
-        median = interleaved(ways, times, warm_up=1, calls=calls)
-        difference = largest(np.abs(ours_for(asked) - implicit_for(asked)).ravel())
-        extra = {"theirs_way": "implicit", "faiss_ms": median["faiss"]}
-        yield Row(operator, name, median["ours"], median["implicit"], difference, extra)
+    one = itertools.cycle(drawn)
+    others: dict[str, Answer] = {"theirs": implicit_for, "faiss": faiss_for}
+    single: dict[str, Answer] = {"ours": one_for} | others
+    together: dict[str, Answer] = {"ours": ours_for, "named": named_for} | others
+    times = interleaved(
+        {key: lambda way=way: way(np.array([next(one)])) for key, way in single.items()},
+        -(-ASKED // IN_A_ROW),
+        warm_up=1,
+        calls=IN_A_ROW,
+    )
+    alone = _scores([one.score for one in one_for(drawn[n:])] for n in range(ASKED))
+    yield _row("one user", name, times, largest(np.abs(alone - implicit_for(drawn)).ravel()))
+    ways = {key: lambda way=way: way(everybody) for key, way in together.items()}
+    times, all_scores = (
+        interleaved(ways, repetitions, warm_up=1),
+        _scores(one for _, one in ours_for(everybody)),
+    )
+    yield _row("all users", name, times, largest(np.abs(all_scores - implicit_for(everybody)).ravel()))
+
+
+def _scores(lists: Iterable[Sequence[float] | Scores]) -> Scores:
+    """Return (B, K); implicit fills a list with the lowest of scores where nothing is left, and so does this."""
+    lowest = np.finfo(np.float32).min
+    return np.array(
+        [np.pad(one, (0, K - len(one)), constant_values=lowest) for one in lists], dtype=np.float32
+    )
+
+
+def _row(operator: str, name: str, times: dict[str, float], difference: float) -> Row:
+    further = {f"{key}_ms": times[key] for key in ("named", "faiss") if key in times}
+    extra = {"theirs_way": "implicit"} | further
+    return Row(operator, name, times["ours"], times["theirs"], difference, extra)
 
 
 def contents_of(
