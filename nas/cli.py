@@ -8,16 +8,20 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from optuna.exceptions import StorageInternalError
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import nas
 from nas.errors import UserError
+from nas.experiment.settings import all_settings
 from nas.model.ranking import DivergedError
 from nas.randomness import stream
 from nas.search.fidelity import FEWEST
@@ -162,6 +166,22 @@ def export_command(
         )
 
 
+@app.command("settings")
+def settings_command(as_json: Json = False) -> None:
+    """List every setting of an experiment file, with its default and its meaning."""
+    found = all_settings()
+    if as_json:
+        _print_json([asdict(one) for one in found])
+        return
+    table = Table("setting", "default", "meaning", box=box.SIMPLE_HEAD)
+    for one in found:
+        table.add_row(Text(one.key), Text(one.default), Text(one.meaning))
+    Console().print(table)
+    print(
+        "What an experiment leaves open shrinks where data is large; experiment.yaml of a run shows what was taken."
+    )
+
+
 @spaces.command("check")
 def check_command(
     file: Annotated[
@@ -234,7 +254,9 @@ def _known(error: Exception) -> tuple[str, int]:
     # Typer's own complaints about the command line: a misspelt option, a missing argument.
     message = getattr(error, "format_message", None)
     if message is not None:
-        return f"{' '.join(message().split())} Try `nas --help`.", 2
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "nas"
+        return f"{' '.join(message().split())} Try `{command} --help`.", 2
     if isinstance(error, DivergedError):
         return _one_line(error), 1
     if any(words in str(error) for words in ("No space left", "disk is full")):
@@ -254,7 +276,8 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nas").setLevel(logging.INFO)
     try:
-        code = app(standalone_mode=False)
+        # A fixed name: click would take the one of whatever started it, such as "python -m pytest".
+        code = app(prog_name="nas", standalone_mode=False)
     except UserError as error:
         _fail(_one_line(error), 2)
     except KeyboardInterrupt:

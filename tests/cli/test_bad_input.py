@@ -1,5 +1,6 @@
 """Bad input at the command line: one line on standard error, exit code 2, no traceback, nothing written."""
 
+import json
 import os
 import subprocess
 import sys
@@ -232,6 +233,12 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "damaged run folder": (in_a_damaged_run, ("experiment.yaml", "not valid YAML")),
     "report of no run": (lambda f: ["report", str(f)], ("not a run folder",)),
     "export of no run": (lambda f: ["export", str(f), "--out", str(f / "out")], ("not a run folder",)),
+    "option misspelt": (lambda _: ["search", "--runn", "x"], ("--runn", "Try `nas search --help`")),
+    "option misspelt of a group": (
+        lambda _: ["spaces", "check", "graph", "--sed", "1"],
+        ("--sed", "Try `nas spaces check --help`"),
+    ),
+    "command unknown": (lambda _: ["serch"], ("serch", "Try `nas --help`")),
     "space file missing": (lambda f: ["spaces", "check", str(f / "s.yaml")], ("s.yaml", "no such file")),
 }
 
@@ -271,6 +278,18 @@ def test_one_line_exit_2_nothing_written(
     for word in words:
         assert word in err, err
     assert tree(tmp_path) == before
+
+
+def test_settings_are_listed_for_people_and_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_quietly(["settings"]) == 0
+    assert "search.trials" in capsys.readouterr().out
+    assert run_quietly(["settings", "--json"]) == 0
+    found = {one["key"]: one for one in json.loads(capsys.readouterr().out)}
+    assert found["search.trials"] == {
+        "key": "search.trials",
+        "default": "300",
+        "meaning": "Trials that the study holds in the end.",
+    }
 
 
 def test_as_a_process(tmp_path: Path) -> None:
