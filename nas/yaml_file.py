@@ -76,13 +76,21 @@ def validate(model: type[Model], value: dict[str, Any], where: str) -> Model:
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {sorted(names)}"
             raise UserError(f"{where}: {key}: unknown key; {hint}") from None
         message = " ".join(first["msg"].removeprefix("Value error, ").split())
+        # pydantic's words: "Field required"; "Input should be a valid integer, unable to parse string as an integer".
+        message = "this key is required" if first["type"] == "missing" else message
+        message = message.replace("Input should be", "expected").partition(", unable to parse")[0]
         given = first.get("input")
         shown = (
             ""
-            if isinstance(given, dict | BaseModel) or first["type"] == "missing" or "but got" in message
+            if isinstance(given, dict | BaseModel) or first["type"] == "missing" or _tells(message, given)
             else f", but got {given!r}"
         )
         raise UserError(f"{where}: {key + ': ' if key else ''}{message}{shown}") from None
+
+
+def _tells(message: str, given: Any) -> bool:
+    """Whether a message says by itself what was given."""
+    return "but got" in message or (isinstance(given, str) and bool(given) and given in message)
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

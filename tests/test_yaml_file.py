@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nas.errors import UserError
 from nas.yaml_file import parse_yaml, read_yaml, validate
@@ -65,20 +65,45 @@ def test_what_is_no_mapping_is_named_with_its_line(text: str, expected: str) -> 
         ("name: a\nsupernet: {epoch: 1}\n", "file.yaml: supernet.epoch: unknown key; did you mean 'epochs'?"),
         ("name: a\nother: {epoch: 1}\n", "file.yaml: other.epoch: unknown key; did you mean 'epochs'?"),
         ("name: a\nzzz: 1\n", "file.yaml: zzz: unknown key; expected one of ['name', 'other', 'supernet']"),
-        ("supernet: {epochs: 1}\n", "file.yaml: name: Field required"),
+        ("supernet: {epochs: 1}\n", "file.yaml: name: this key is required"),
         (
             "name: a\nsupernet: {epochs: 0}\n",
-            "file.yaml: supernet.epochs: Input should be greater than or equal to 1",
+            "file.yaml: supernet.epochs: expected greater than or equal to 1",
         ),
         (
             "name: a\nsupernet: 3\n",
-            "file.yaml: supernet: Input should be a valid dictionary or instance of Inner",
+            "file.yaml: supernet: expected a valid dictionary or instance of Inner",
         ),
-        ("name: [1]\n", "file.yaml: name: Input should be a valid string, but got [1]"),
+        ("name: [1]\n", "file.yaml: name: expected a valid string, but got [1]"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_key(text: str, expected: str) -> None:
     assert fault(text).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: many\n", "file.yaml: name: unknown name 'many'; expected one"),
+        ("epochs: many\n", "file.yaml: epochs: expected a valid integer, but got 'many'"),
+        ("name: ''\n", "file.yaml: name: give a name, but got ''"),
+    ],
+)
+def test_what_was_given_is_told_once(text: str, expected: str) -> None:
+    class Named(BaseModel):
+        name: str = "one"
+        epochs: int = 1
+
+        @field_validator("name")
+        @classmethod
+        def _known(cls, name: str) -> str:
+            if name != "one":
+                raise ValueError(f"unknown name {name!r}; expected one" if name else "give a name")
+            return name
+
+    with pytest.raises(UserError) as raised:
+        validate(Named, parse_yaml(text, "file.yaml"), "file.yaml")
+    assert str(raised.value) == expected
 
 
 def test_merged_keys_are_not_keys_that_stand_twice() -> None:

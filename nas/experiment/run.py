@@ -101,10 +101,10 @@ class Run:
         Raises:
             UserError: no trial of the run has this architecture.
         """
+        architecture, recipe = self._architecture(architecture_id), recipe_of(self._finished("recipe.json"))
         context = self.opened()
         with self.folder.locked():
-            recipe = recipe_of(self._finished("recipe.json"))
-            return retrain(context, self._architecture(architecture_id), recipe)
+            return retrain(context, architecture, recipe)
 
     def export(
         self,

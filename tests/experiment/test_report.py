@@ -22,7 +22,7 @@ from nas.experiment.report.drawing import architecture_graph
 from nas.experiment.report.importance import importance
 from nas.experiment.report.sections.pareto import pair_front
 from nas.experiment.report.verdict import outcome
-from nas.experiment.report.wording import decimal, duration, listed
+from nas.experiment.report.wording import decimal, duration, listed, metric_name
 from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate
 from nas.search.pareto import front, front_mask, losses
@@ -452,3 +452,17 @@ def test_a_fusion_is_said_and_drawn_with_its_weights() -> None:
         "scored by dot product, weight 0.25; fused with the item branch (kind ease), weight 0.75"
     )
     assert "fusion" not in words
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("ndcg@20", "NDCG@20"),
+        ("map@10", "MAP@10"),
+        ("mrr@5", "MRR@5"),
+        ("f1@10", "F1@10"),
+        ("hit_rate@10", "Hit rate@10"),
+    ],
+)
+def test_qualities_are_spelt_as_in_papers(key: str, shown: str) -> None:
+    assert metric_name(key) == shown

@@ -103,7 +103,7 @@ GOOD = {"hidden_size": 8, "layers": [{"aggregator": "gat", "heads": 2}]}
             {"layers": [{"aggregator": "gat", "head": 1}]},
             "graph.layers.0.head: unknown key; did you mean 'heads'?",
         ),
-        ({"skip": "around"}, "graph.skip: Input should be 'none', 'residual', 'initial' or 'dense'"),
+        ({"skip": "around"}, "graph.skip: expected 'none', 'residual', 'initial' or 'dense'"),
     ],
 )
 def test_a_faulty_architecture_is_named_with_its_place(change: dict[str, object], expected: str) -> None:

@@ -93,10 +93,10 @@ def test_ease_and_gfcf_are_points_of_the_full_space(preset: str, branch: str) ->
     ("change", "message"),
     [
         ({"branches": {}}, "small: branches: give at least one branch: graph, spectral or item"),
-        ({"branches": {"item": {"dropout": [0.5, 1]}}}, "dropout: Input should be less than 1, but got 1"),
+        ({"branches": {"item": {"dropout": [0.5, 1]}}}, "dropout: expected less than 1, but got 1"),
         (
             {"branches": {"item": {"kind": "knn"}}},
-            "kind: Input should be 'ease', 'slim' or 'cosine', but got 'knn'",
+            "kind: expected 'ease', 'slim' or 'cosine', but got 'knn'",
         ),
         ({"branches": {"spectral": {"rank": {"min": 0.5, "max": 2.5}}}}, "rank: give choices"),
         (

@@ -71,7 +71,10 @@ FAULTS = {
         START + "recipe: {los: bpr}\n",
         "recipe: unknown recipe setting 'los'; expected one",
     ),
-    "missing aggregator": ("name: x\nbranches: {graph: {layers: 1}}\n", "branches.graph.aggregator: Field"),
+    "missing aggregator": (
+        "name: x\nbranches: {graph: {layers: 1}}\n",
+        "branches.graph.aggregator: this key is required",
+    ),
     "unknown aggregator": (
         "name: x\nbranches: {graph: {aggregator: [gcn, magic]}}\n",
         "branches.graph.aggregator: unknown aggregator 'magic'; expected one of ['gat', 'gatv2', 'gcn',",
@@ -118,23 +121,23 @@ FAULTS = {
     ),
     "per what": (
         START + "    heads: {choices: [1], per: node}\n",
-        "heads.per: Input should be 'layer' or 'tied'",
+        "heads.per: expected 'layer' or 'tied'",
     ),
     "unknown loss": (
         START + "recipe: {loss: hinge}\n",
-        "loss: Input should be 'softmax' or 'bpr', but got 'hinge'",
+        "loss: expected 'softmax' or 'bpr', but got 'hinge'",
     ),
     "dropout of everything": (
         START + "recipe: {dropout: [0.1, 1.0]}\n",
-        "dropout: Input should be less than 1",
+        "dropout: expected less than 1",
     ),
     "learning rate 0": (
         START + "recipe: {learning_rate: 0}\n",
-        "learning_rate: Input should be greater than 0",
+        "learning_rate: expected greater than 0",
     ),
     "learning rate infinite": (
         START + "recipe: {learning_rate: .inf}\n",
-        "learning_rate: Input should be a finite",
+        "learning_rate: expected a finite",
     ),
     "logarithm of 0": (
         START + "recipe: {weight_decay: {min: 0.0, max: 1.0, log: true}}\n",

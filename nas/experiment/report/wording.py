@@ -52,7 +52,7 @@ def name_of(key: str) -> str:
 def metric_name(key: str) -> str:
     """Return `ndcg@20` as NDCG@20, `hit_rate@10` as Hit rate@10."""
     quality, at, k = key.partition("@")
-    shown = quality.upper() if quality in ("ndcg", "mrr") else quality.replace("_", " ").capitalize()
+    shown = quality.upper() if quality in ("ndcg", "mrr", "map") else quality.replace("_", " ").capitalize()
     return f"{shown}{at}{k}"
 
 
