@@ -203,8 +203,9 @@ def test_a_blas_has_one_thread_while_ours_are_at_work(
     with threadpool_limits(2, "blas"):
         assert model_of(contents).recommend_many(contents.user_ids, 7) == expected
         assert blas_threads() == {2}
-    # The first block is answered alone, and may use what the BLAS has.
-    assert [threads for _, threads in at_work[1:]] == [{1 if installed else 2}] * (len(at_work) - 1)
+    # The first block is answered alone, and may use what the BLAS has. The most that any BLAS has: one with
+    # OpenMP counts for each thread anew, from what the environment says.
+    assert [max(threads) for _, threads in at_work[1:]] == [1 if installed else 2] * (len(at_work) - 1)
     assert max(users for users, _ in at_work) == (8 if installed else 2)
 
 
