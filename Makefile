@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 search: $(READY)
 	$(BIN)/nas search
 
+# A process a core, four at most: each takes half a gigabyte.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -1,6 +1,12 @@
 """Small interactions, their graph, and weights that no default hides behind."""
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+
+# Before torch is loaded, here and in what tests start: tests run beside each other, and threads that wait for work on
+# cores that others need take twice the time of one. Tests of what threads do set their number themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 
 import numpy as np
@@ -72,6 +78,15 @@ def graph(tiny: Interactions) -> Graph:
 def small() -> Interactions:
     """40 users and 30 items, nobody isolated."""
     return interactions_of(random_pairs(1, 40, 30, 0.15), 40, 30)
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The number that torch and our kernels use: one, and more than this machine may have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,10 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
 from nas.graph.pairs import add_weighted_rows, dots
 
-
-@pytest.fixture(params=[1, 2, 5], autouse=True)
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def pairs(n: int, columns: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

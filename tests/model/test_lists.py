@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from nas.data import Interactions
 from nas.model.lists import Catalogue, catalogue_of, coverage, diversity, gini, novelty
 
+pytestmark = pytest.mark.usefixtures("threads")
+
 
 def popular(*counts: int) -> Catalogue:
     """A catalogue whose items were had by the first 1, 2, ... users."""

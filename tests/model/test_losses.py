@@ -7,6 +7,8 @@ from torch import Tensor
 from nas.model.losses import LOSSES, Batch, bpr, softmax
 from nas.space import Recipe
 
+pytestmark = pytest.mark.usefixtures("threads")
+
 
 def numbers(*shape: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
@@ -42,7 +44,12 @@ def assert_same(found: Tensor, expected: Tensor, leaves: tuple[Tensor, ...]) -> 
     torch.testing.assert_close(torch.autograd.grad(found, leaves), torch.autograd.grad(expected, leaves))
 
 
-def test_softmax_is_the_cross_entropy_of_each_pair(users: Tensor, items: Tensor, batch: Batch) -> None:
+@pytest.mark.parametrize("chunk", [2**19, 9])
+def test_softmax_is_the_cross_entropy_of_each_pair(
+    users: Tensor, items: Tensor, batch: Batch, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A user a chunk: three pieces of work.
+    monkeypatch.setattr("nas.model.losses._CHUNK", chunk)
     recipe = Recipe(temperature=0.3, negatives=9)
     rows = users[batch.users][batch.owner] @ items.t() / 0.3
     expected = F.cross_entropy(rows, batch.items)

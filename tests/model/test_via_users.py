@@ -16,6 +16,8 @@ from nas.model.via_users import ViaUsers
 from nas.space import Architecture
 from nas.space.closed_form import SpectralBranch
 
+pytestmark = pytest.mark.usefixtures("threads")
+
 
 def dense(interactions: Interactions) -> np.ndarray:
     return histories_of(interactions).toarray()
