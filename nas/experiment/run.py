@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ from nas.experiment.context import Context
 from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import headline
-from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import tune_baselines
 from nas.experiment.stages.branches import settle_branches
+from nas.experiment.stages.contest import contest
 from nas.experiment.stages.export import additions_of, export
 from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.fusion import States
-from nas.experiment.stages.recipe import choose_recipe, recipe_of, tune_candidate, tuned_lightgcn
-from nas.experiment.stages.retrain import best_first, retrain, retrain_best
+from nas.experiment.stages.recipe import choose_recipe, recipe_of, tuned_lightgcn
+from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
@@ -28,8 +27,6 @@ from nas.experiment.summary import summarise
 from nas.model.evaluation import final_states
 from nas.recommender.writer import PRECISIONS
 from nas.space.architecture import Architecture
-from nas.space.recipe import Recipe
-from nas.space.search_space import SearchSpace
 
 DEFAULT = "ml-100k"
 """The experiment that runs when none is named."""
@@ -130,13 +127,7 @@ class Run:
             raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
         winner = self.summary["winner"]["id"]
         chosen = winner if architecture_id is None else architecture_id
-        name = self.summary["winner"]["name"] if chosen == winner else chosen
-        result = self.folder.read_json(f"retrained/{name}/result.json") if chosen.isalnum() else None
-        if result is None:
-            raise UserError(
-                f"--architecture {chosen}: not retrained in {self.path}; expected one of {self._retrained()}, "
-                f"or run `nas retrain {self.path} --architecture {chosen}` first"
-            )
+        result = self._retrained(chosen)
         additions = additions_of(result, onnx, ann)
         context = self.opened()
         with self.folder.locked():
@@ -151,8 +142,18 @@ class Run:
         """Return the run's experiment with its data, loaded and split anew."""
         return Context.open(self.experiment, self.path)
 
-    def _retrained(self) -> list[str]:
-        return sorted({path.parent.name[:10] for path in self.path.glob("retrained/*/result.json")})
+    def _retrained(self, architecture_id: str) -> dict[str, Any]:
+        """Return the result of an architecture: of the winner, the training that won, else the best by other recipes."""
+        metric, winner = self.experiment.metric, self.summary["winner"]["name"]
+        found = [json.loads(path.read_text()) for path in sorted(self.path.glob("retrained/*/result.json"))]
+        same = [result for result in found if result["id"] == architecture_id]
+        if not same:
+            raise UserError(
+                f"--architecture {architecture_id}: not retrained in {self.path}; expected one of "
+                f"{sorted({result['id'] for result in found})}, or run `nas retrain {self.path} --architecture "
+                f"{architecture_id}` first"
+            )
+        return max(same, key=lambda result: (result["name"] == winner, result["validation"][metric]))
 
     def _finished(self, name: str) -> Any:
         found = self.folder.read_json(name)
@@ -250,9 +251,9 @@ def _make_summary(context: Context) -> dict[str, Any]:
     space, branches = settle_branches(context, partial(_lightgcn_states, context, chosen))
     found = run_search(context, space, weights, recipe)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
-    retrained, tuning = _tuned(context, space, retrained, recipe, tuned_lightgcn(chosen))
-    winner = retrained[0]
     baselines = tune_baselines(context)
+    retrained, tuning = contest(context, space, retrained, chosen, baselines)
+    winner = retrained[0]
     test = judge(context, winner, chosen, baselines)
     words = headline(context.experiment.metric, test["users"], test["winner"], test["baselines"])
     metrics = _metrics(winner, test["winner"])
@@ -265,61 +266,6 @@ def _lightgcn_states(context: Context, chosen: dict[str, Any]) -> States:
     architecture = tuned_lightgcn(chosen)
     fitted = context.trainings.fit(architecture, recipe_of(chosen), context.experiment.search.seed)
     return final_states(architecture, fitted.weights, context.training.graph)[:2]
-
-
-def _tuned(
-    context: Context,
-    space: SearchSpace,
-    retrained: list[dict[str, Any]],
-    recipe: Recipe,
-    lightgcn: Architecture,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Tune the recipes of the best retrained candidates, let what is known compete, and return all, best first.
-
-    LightGCN had its tuning when the recipe was chosen, and the closed-form branches theirs; where the search finds
-    nothing better, they are the answer.
-    """
-    settings = context.experiment.retrain
-    searched = [
-        result
-        for result in retrained
-        if Architecture.model_validate(result["architecture"]).graph != lightgcn.graph
-    ][: settings.tuned]
-    tuning = []
-    all_trained = {result["name"]: result for result in retrained}
-    for result in searched:
-        architecture = Architecture.model_validate(result["architecture"])
-        tuning.append(tune_candidate(context, architecture, recipe))
-        tuned = retrain(context, architecture, recipe_of(tuning[-1]), tuned=True)
-        all_trained[tuned["name"]] = tuned
-    for known in _known_fusions(space, lightgcn):
-        for architecture in _within_limits(context, known):
-            same = retrain(context, architecture, recipe)
-            all_trained[same["name"]] = same
-    return best_first(context, list(all_trained.values())), tuning
-
-
-def _known_fusions(space: SearchSpace, lightgcn: Architecture) -> list[Architecture]:
-    """Return LightGCN with each closed-form branch that the space may add, and those branches without it."""
-    closed = [name for name in space.branches.names if name != "graph"]
-    known = [lightgcn] if space.branches.graph and space.branches.graph.contains(lightgcn.learned) else []
-    branches = space.only(*closed).decode({}).branches if closed else {}
-    found = [Architecture.model_validate({**branches, "graph": one.graph}) for one in known]
-    optional = 0 in space.fusion.graph.choices
-    return found + ([Architecture.model_validate(branches)] if branches and optional else [])
-
-
-def _within_limits(context: Context, architecture: Architecture) -> list[Architecture]:
-    """Return the architecture, or where it breaks the constraints on costs, the largest parts of it that do not."""
-    for count in range(len(architecture.branches), 0, -1):
-        parts = [
-            Architecture.model_validate(dict(some))
-            for some in combinations(architecture.branches.items(), count)
-        ]
-        kept = [part for part in parts if affordable(context, part)]
-        if kept:
-            return kept
-    return []
 
 
 def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:

@@ -9,6 +9,7 @@ from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.recipe import tune
 from nas.model.evaluation import evaluate
+from nas.space.recipe import Recipe
 
 
 def tune_baselines(context: Context) -> list[dict[str, Any]]:
@@ -54,3 +55,8 @@ def _tune_recipe(context: Context, name: str) -> dict[str, Any]:
         "tried": found["trials"],
         "seconds": found["seconds"],
     }
+
+
+def trained_recipe(row: dict[str, Any]) -> Recipe:
+    """Read the recipe out of a trained baseline's row."""
+    return Recipe.model_validate({k: v for k, v in row["settings"].items() if k in Recipe.model_fields})

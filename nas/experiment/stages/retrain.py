@@ -52,12 +52,10 @@ def best_first(context: Context, results: list[dict[str, Any]]) -> list[dict[str
     return sorted(results, key=lambda result: merit(result["validation"], constraints, metric), reverse=True)
 
 
-def retrain(
-    context: Context, architecture: Architecture, recipe: Recipe, *, tuned: bool = False
-) -> dict[str, Any]:
+def retrain(context: Context, architecture: Architecture, recipe: Recipe, *, of: str = "") -> dict[str, Any]:
     """Train one architecture with each of `retrain.seeds` seeds, unless the run holds its result already.
 
-    `tuned` says that the recipe is the architecture's own and not the run's; its result is kept beside the other.
+    `of` names the recipe where it is not the run's; each result of an architecture is kept beside the others.
 
     Its branches are weighed anew, with the trained graph branch, so `architecture` may differ from what was asked for in
     its fusion; `id` is that of what was asked for.
@@ -66,7 +64,7 @@ def retrain(
         {id, name (of its folder), architecture, description, recipe, seeds, epochs, validation (means over seeds), spread
         (standard deviation over seeds), graph (validation of the graph branch alone), curve, seconds}.
     """
-    name = architecture.id + ("-tuned" if tuned else "")
+    name = f"{architecture.id}-{of}" if of else architecture.id
     path = f"retrained/{name}"
     if not (context.folder.path / path).exists():
         context.folder.write(path, lambda draft: _train(context, architecture, recipe, name, draft))

@@ -9,6 +9,7 @@ from nas.baselines import BASELINES, TRAINED
 from nas.data import Interactions
 from nas.experiment.context import Context
 from nas.experiment.progress import Steps, stage
+from nas.experiment.stages.baselines import trained_recipe
 from nas.experiment.stages.fusion import full_scorer
 from nas.experiment.stages.recipe import lightgcn, tuned_lightgcn
 from nas.experiment.stages.retrain import refitted_states
@@ -18,7 +19,6 @@ from nas.model.groups import by_activity, by_popularity
 from nas.model.metrics import METRICS
 from nas.model.ranking import Scorer
 from nas.space.architecture import Architecture
-from nas.space.recipe import Recipe
 
 Row = dict[str, Any]
 
@@ -130,9 +130,8 @@ def _baseline(context: Context, row: Row) -> Scorer:
         architecture = lightgcn(settings["score"], settings["layers"])
     else:
         architecture = TRAINED[name].architecture()
-    recipe = Recipe.model_validate({k: v for k, v in settings.items() if k in Recipe.model_fields})
     seed = context.experiment.search.seed
-    weights = context.trainings.refit(architecture, recipe, settings["epochs"], seed)
+    weights = context.trainings.refit(architecture, trained_recipe(row), settings["epochs"], seed)
     return scorer_of(architecture, weights, context.refitting.graph)
 
 

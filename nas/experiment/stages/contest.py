@@ -1,0 +1,80 @@
+"""The contest: what the search found, tuned, beside what is known already; the best on validation data wins."""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from nas.baselines import TRAINED
+from nas.experiment.context import Context
+from nas.experiment.reachable import affordable
+from nas.experiment.stages.baselines import trained_recipe
+from nas.experiment.stages.recipe import recipe_of, tune_candidate, tuned_lightgcn
+from nas.experiment.stages.retrain import best_first, retrain
+from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
+from nas.space.search_space import SearchSpace
+
+Row = dict[str, Any]
+
+
+def contest(
+    context: Context, space: SearchSpace, retrained: list[Row], chosen: Row, baselines: list[Row]
+) -> tuple[list[Row], list[Row]]:
+    """Return the results of all that competes, best first, and those of the tuning of the best candidates.
+
+    The best of `retrained` are tuned each for itself. LightGCN, of which `chosen` is the tuning, and the networks among
+    the baselines had theirs: each competes as it was trained, beside the closed-form branches. So do those branches
+    without any: where the search finds nothing better, what is known is the answer.
+    """
+    recipe, lightgcn = recipe_of(chosen), tuned_lightgcn(chosen)
+    searched = [
+        result
+        for result in retrained
+        if Architecture.model_validate(result["architecture"]).graph != lightgcn.graph
+    ][: context.experiment.retrain.tuned]
+    tuning = []
+    results = {result["name"]: result for result in retrained}
+    for result in searched:
+        architecture = Architecture.model_validate(result["architecture"])
+        tuning.append(tune_candidate(context, architecture, recipe))
+        tuned = retrain(context, architecture, recipe_of(tuning[-1]), of="tuned")
+        results[tuned["name"]] = tuned
+    for known, its_recipe, of in _known(space, lightgcn, recipe, baselines):
+        for architecture in _within_limits(context, known):
+            result = retrain(context, architecture, its_recipe, of=of)
+            results[result["name"]] = result
+    return best_first(context, list(results.values())), tuning
+
+
+def _known(
+    space: SearchSpace, lightgcn: Architecture, recipe: Recipe, baselines: list[Row]
+) -> Iterator[tuple[Architecture, Recipe, str]]:
+    """Yield what the space may hold of what is known: architecture, recipe and, where that is not the run's, whose it is.
+
+    Each network stands with all closed-form branches, which are dropped where they do not help; then these alone.
+    """
+    closed = [name for name in space.branches.names if name != "graph"]
+    branches = space.only(*closed).decode({}).branches if closed else {}
+    presets = [
+        (TRAINED[row["name"]].architecture(), trained_recipe(row), row["name"])
+        for row in baselines
+        if row["name"] in TRAINED
+    ]
+    for network, its_recipe, of in [(lightgcn, recipe, ""), *presets]:
+        if space.branches.graph and space.branches.graph.contains(network.learned):
+            yield Architecture.model_validate({**branches, "graph": network.graph}), its_recipe, of
+    if branches and 0 in space.fusion.graph.choices:
+        yield Architecture.model_validate(branches), recipe, ""
+
+
+def _within_limits(context: Context, architecture: Architecture) -> list[Architecture]:
+    """Return the architecture, or where it breaks the constraints on costs, the largest parts of it that do not."""
+    for count in range(len(architecture.branches), 0, -1):
+        parts = [
+            Architecture.model_validate(dict(some))
+            for some in combinations(architecture.branches.items(), count)
+        ]
+        kept = [part for part in parts if affordable(context, part)]
+        if kept:
+            return kept
+    return []
