@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
@@ -26,20 +27,39 @@ class HistoryModel:
     """Scores h W + (h L) R of a history h (I,).
 
     Attributes:
-        histories: (U, I) float32, what each user had, and how much each item of it counts.
+        histories: (U, I) float32, what each user had, and how much each item of it counts, but for its age.
         weights: W (I, I) float32, dense, sparse, or never formed.
         left: L (I, r) float32, or None where there is no low-rank part.
         right: R (r, I) float32, likewise.
+        ages: (n,) int32, the steps from each entry of `histories` to the end of its user's time line, or None where age
+            does not matter.
+        recency: the age at which an item counts half.
     """
 
     histories: csr_array
     weights: Tensor | csr_array | ViaUsers
     left: Tensor | None = None
     right: Tensor | None = None
+    ages: NDArray[np.int32] | None = None
+    recency: float = 0.0
+
+    @cached_property
+    def fade(self) -> np.float32:
+        """What a step of age adds to the divisor of an item."""
+        return np.float32(1 / self.recency if self.recency else 0)
+
+    @cached_property
+    def _counted(self) -> csr_array:
+        if self.ages is None:
+            return self.histories
+        values = self.histories.data / (1 + self.ages * self.fade)
+        return csr_array(
+            (values.astype(np.float32), self.histories.indices, self.histories.indptr), self.histories.shape
+        )
 
     def __call__(self, users: Tensor) -> Tensor:
         """(B,) int64 -> (B, I) float32 on the CPU, fresh memory."""
-        history = self.histories[users.cpu().numpy()]
+        history = self._counted[users.cpu().numpy()]
         if isinstance(self.weights, ViaUsers):
             scores = self.weights.scores(history)
         elif isinstance(self.weights, Tensor):
@@ -60,7 +80,7 @@ class HistoryModel:
 
     @cached_property
     def counted(self) -> bool:
-        """Whether some items of a history count more than others."""
+        """Whether some items of a history count more than others, whatever their age."""
         return bool((self.histories.data != 1).any())
 
 

@@ -16,7 +16,10 @@ from nas.data.interactions import Interactions
 from nas.graph.compiled import compiled
 from nas.model.history import HistoryModel, compact, histories_of, largest_of_columns, largest_products
 from nas.model.sparse_regression import sparse_regression
+from nas.model.timeline import ages_of, moments_of
 from nas.space.closed_form import ItemBranch
+
+ItemWeights = torch.Tensor | csr_array
 
 MOST_ITEMS = {"ease": 15_000, "slim": 10_000}
 """Three or two (I, I) float32 matrices live at once; EASE's time grows with I cubed, at this size minutes and 2.7 GB a fit,
@@ -35,22 +38,37 @@ def item_obstacle(kind: str, interactions: Interactions) -> str | None:
 
 def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
     """Find the weights of an item branch."""
-    branch = branch.canonical()
+    return with_histories(branch, interactions, item_weights(branch, interactions))
+
+
+def with_histories(branch: ItemBranch, interactions: Interactions, weights: ItemWeights) -> HistoryModel:
+    """Return the model of weights that are found already, for histories as the branch counts them."""
     histories = histories_of(interactions, branch.rating)
+    if not branch.recency or interactions.timestamp is None:
+        return HistoryModel(histories, weights)
+    return HistoryModel(histories, weights, ages=ages_of(interactions), recency=branch.recency)
+
+
+def weighed_by(branch: ItemBranch) -> ItemBranch:
+    """Return the settings that `item_weights` depends on; the others say how histories count."""
+    return branch.canonical().model_copy(update={"rating": 0.0, "recency": 0.0})
+
+
+def item_weights(branch: ItemBranch, interactions: Interactions) -> ItemWeights:
+    """Return W (I, I): a history times W are its scores."""
+    branch = branch.canonical()
     if branch.kind == "cosine":
-        return HistoryModel(histories, cosine_weights(interactions, branch.neighbours, branch.regularisation))
+        return cosine_weights(interactions, branch.neighbours, branch.regularisation)
     if branch.kind == "slim":
         found = sparse_regression(co_occurrences(interactions, branch), branch.l1, branch.regularisation)
-        return HistoryModel(histories, compact(largest_of_columns(found, branch.neighbours)))
+        return compact(largest_of_columns(found, branch.neighbours))
     timed = branch.proximity > 0 and interactions.timestamp is not None
     if not timed and 2 * interactions.n_users < interactions.n_items:
         weighted = diags_array(np.sqrt(_user_weights(interactions, branch))) @ histories_of(interactions)
         weights = ease_weights_by_users(csr_array(weighted), branch.regularisation, branch.dropout)
     else:
         weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
-    if branch.neighbours:
-        return HistoryModel(histories, compact(largest_of_columns(weights, branch.neighbours)))
-    return HistoryModel(histories, weights)
+    return compact(largest_of_columns(weights, branch.neighbours)) if branch.neighbours else weights
 
 
 def ease_weights(gram: torch.Tensor, regularisation: float, dropout: float = 0.0) -> torch.Tensor:
@@ -124,22 +142,6 @@ def _user_weights(interactions: Interactions, branch: ItemBranch) -> NDArray[np.
     counts = np.maximum(np.diff(interactions.offsets), 1)
     typical = np.exp(np.log(counts).mean())
     return np.asarray((counts / typical) ** -branch.user_norm, dtype=np.float32)
-
-
-def moments_of(interactions: Interactions) -> NDArray[np.int32]:
-    """Return (n,) int32: the place of each interaction in its user's time line; those of one moment share a place.
-
-    Places, unlike seconds, mean the same in data of any time scale.
-    """
-    assert interactions.timestamp is not None
-    order = np.lexsort((interactions.timestamp, interactions.user))
-    user, time = interactions.user[order], interactions.timestamp[order]
-    later = np.concatenate([[False], (user[1:] == user[:-1]) & (time[1:] > time[:-1])])
-    total = np.cumsum(later)
-    first = np.searchsorted(user, np.arange(interactions.n_users))
-    place = np.empty(len(order), dtype=np.int32)
-    place[order] = total - total[np.minimum(first, max(0, len(order) - 1))][user]
-    return place
 
 
 @compiled

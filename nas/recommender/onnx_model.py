@@ -6,8 +6,9 @@ scores by place, without the history; scores (B, min(k, I)) float32; all_scores 
 fewer than k items are left, the places after them have the item -1 and the score -inf.
 
 The scores are those of `Recommender.recommend`, computed in float32: by every branch for users with a history at
-training, the popularity for others. An item had since the training counts 1 in the branches that score by the history; the
-embedding of the graph branch stays as trained, where `recommend(new=...)` moves it. Somebody new has no place here.
+training, the popularity for others. An item had since the training counts 1 in the branches that score by the history, and
+makes none of the others older; the embedding of the graph branch stays as trained, where `recommend(new=...)` moves it.
+Somebody new has no place here.
 
 No matrix of items squared is formed: sparse weights and those of A X' B X A are multiplied entry by entry, which takes
 some 100 bytes an entry, and a user of A X' B X A can reach all N interactions.
@@ -91,11 +92,10 @@ def _history_scores(
     g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], user: str, history: str, items: int
 ) -> str:
     """Return the scores (B, I) of a branch whose arrays are called `branch[key]`, key by key of BRANCH_LAYOUT."""
-    if "counts" in branch:
+    if "counts" in branch or "ages" in branch:
         places, of = g.places(g.widened(arrays, "seen_indptr"), user)
         at = g.at(of, g.op("Gather", g.widened(arrays, "seen_items"), places), items)
-        counts = g.op("Gather", g.widened(arrays, branch["counts"]), places)
-        history = g.op("Mul", history, g.scattered(user, items, 1.0, at, counts))
+        history = g.op("Mul", history, g.scattered(user, items, 1.0, at, _counts(g, arrays, branch, places)))
     if "dense" in branch:
         scores = g.op("MatMul", history, g.widened(arrays, branch["dense"]))
     elif "indptr" in branch:
@@ -110,6 +110,16 @@ def _history_scores(
         left, right = (g.widened(arrays, branch[key]) for key in ("left", "right"))
         scores = g.op("Add", scores, g.op("MatMul", g.op("MatMul", history, left), right))
     return scores
+
+
+def _counts(g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], places: str) -> str:
+    """Return how much the interactions of these places (T,) count, (T,)."""
+    found = [g.op("Gather", g.widened(arrays, branch["counts"]), places)] if "counts" in branch else []
+    if "ages" in branch:
+        ages = g.op("Cast", g.op("Gather", g.widened(arrays, branch["ages"]), places), to=g.types.FLOAT)
+        steps = g.op("Mul", ages, g.widened(arrays, branch["fade"]))
+        found.append(g.op("Reciprocal", g.op("Add", steps, g.constant(np.float32(1)))))
+    return g.op("Mul", *found) if len(found) == 2 else found[0]
 
 
 def _via_users(g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], history: str, items: int) -> str:

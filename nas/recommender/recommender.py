@@ -2,7 +2,7 @@
 
 `python recommender.py --help` lists its commands. Each prints JSON lines. Exit codes: 0 done, 2 the input is wrong, 1
 standard output cannot be written, 130 interrupted; but for 0, one line on standard error says why. The folder, format
-version 4:
+version 5:
 
     manifest.json        format version, architecture, recipe, metrics, data, fusion, precision, sha256 and size of each
                          other file, dtype and shape of each array, and `sha256`, of the manifest itself
@@ -16,7 +16,9 @@ version 4:
 A score is the sum over the branches of the fusion: the branch's weight, times its score, over the standard deviation of
 its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. W is kept
 whole, as sparse rows, or as A X' B X A, with diagonal A and B, and X the histories of all users (1 where a user had an
-item). Where "graph" is the only branch, its scores are taken as they are.
+item). With ages, an item of h that was had d steps before the end of the user's time line counts 1 / (1 + d * fade): what
+is new counts most, and makes what was there a step older. Where "graph" is the only branch, its scores are taken as they
+are.
 
 Whoever is new, or has had new items since the training, gets the embedding that the graph network itself computes from
 the items had: see `GraphNetwork`.
@@ -56,7 +58,7 @@ except ImportError as error:
     print(f"recommender: {error}; pip install numpy safetensors", file=sys.stderr)
     sys.exit(2)
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 LAYOUT = {  # U users, I items, D columns, N interactions, d hidden size (D, where there is no graph branch)
     "user_embeddings": ("float32", ("U", "D")),
     "item_embeddings": ("float32", ("I", "D")),  # a user's row times an item's row is the score
@@ -74,7 +76,12 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
     "user_shares": ("float32", ("U",)),  # B
     "left": ("float32", ("I", "r")),  # L
     "right": ("float32", ("r", "I")),  # R
-    "counts": ("float32", ("N",)),  # how much each item of `seen_items` counts; without it, 1
+    "counts": (
+        "float32",
+        ("N",),
+    ),  # how much each item of `seen_items` counts, whatever its age; without it, 1
+    "ages": ("int32", ("N",)),  # steps from each to the end of its user's time line, at least 0
+    "fade": ("float32", ("1",)),  # above 0; with `ages` or not at all
 }
 MANIFEST_BYTES = 1 << 24  # at most; the others are as large as it says
 LARGEST = 1e9  # so that the product of two embeddings stays within float32
@@ -346,11 +353,24 @@ class HistoryBranch:
         none = np.zeros(0, dtype=np.float32)
         self._of_item, self._of_user = (arrays.get(f"{name}_{key}_shares", none) for key in ("item", "user"))
         self._had = arrays["seen_indptr"], arrays["seen_items"]
-        self.counts, self._dense = arrays.get(f"{name}_counts"), arrays.get(f"{name}_dense")
+        self._counts, self._ages = arrays.get(f"{name}_counts"), arrays.get(f"{name}_ages")
+        self._fade, self._dense = (
+            arrays.get(f"{name}_fade", none).astype(np.float64),
+            arrays.get(f"{name}_dense"),
+        )
         sparse = [arrays.get(f"{name}_{key}", none) for key in ("indptr", "items", "weights")]
         self._indptr, self._items, self._weights = sparse
         self._left = arrays.get(f"{name}_left", np.zeros((items, 0)))
         self._right = arrays.get(f"{name}_right", np.zeros((0, items)))
+
+    def counts(self, begin: int, end: int, later: int) -> Floats:
+        """Return how much the items of `seen_items[begin:end]` count where so many were had later."""
+        found = np.ones(end - begin) if self._counts is None else self._counts[begin:end].astype(np.float64)
+        return found if self._ages is None else found * self.faded(self._ages[begin:end] + np.int64(later))
+
+    def faded(self, ages: NDArray[np.int64]) -> Floats:
+        """Return how much items of such ages count, for they have no other weight."""
+        return np.ones(len(ages)) if self._ages is None else 1 / (1 + ages * self._fade)
 
     def scores(self, histories: Sequence[NDArray[np.int32]], counts: Sequence[Floats]) -> Floats:
         """Return the score of every item for the items of histories that count so much, (B, I)."""
@@ -685,19 +705,22 @@ class Recommender:
     ) -> Ranking:
         """Return the `k` best items; without a history the most popular, with `fallback="popularity"`.
 
-        `new` are items that the user has had since the training. They count at once, as items of the history do: see
-        `GraphNetwork`. Without any that is not in the history, the answer is that of the training.
+        `new` are items that the user has had since the training, the latest last. They count at once, as items of the
+        history do: see `GraphNetwork`. Without any that is not in the history, the answer is that of the training.
         """
         (row,), added = self._indices("user", [user]), self._indices("item", new)
-        had, trained = self._counted(row)
+        if added:
+            known = set(self._history(row).tolist())
+            added = [item for item in added if item not in known]
+        had, trained = self._counted(row, later=len(set(added)))
         if not len(had) and not added:
             return self.recommend_many([user], k, **filters)[0]
-        history = np.union1d(had, np.array(added, dtype=np.int32)) if added else had
-        if len(history) == len(had):
+        if not added:
             return self._folded(self._users[row], (had, trained), self._wanted(k, **filters))
-        counts = [np.ones(len(history)) for _ in self._branches]
-        for own, one in zip(counts, trained, strict=True):
-            own[np.searchsorted(history, had)] = one
+        fresh, latest = self._one_by_one(added)
+        order = np.argsort(np.concatenate([had, fresh]), kind="stable")
+        history = np.concatenate([had, fresh])[order]
+        counts = [np.concatenate(both)[order] for both in zip(trained, latest, strict=True)]
         # The embedding of a user without a history was never trained.
         vector = self._network.of_known(row, had, history) if len(had) else self._network.of_new(history)
         return self._folded(vector, (history, counts), self._wanted(k, **filters))
@@ -829,20 +852,16 @@ class Recommender:
         return [SimilarUser(self.user_ids[u], s) for u, s in zip(rows.tolist(), scores.tolist(), strict=True)]
 
     def fold_in(self, history: Iterable[object], k: int = 10, **filters: Unpack[Filters]) -> Ranking:
-        """Return the `k` best items for someone unknown to the training, from the items in their `history`.
+        """Return the `k` best items for someone unknown to the training, from the items in their `history`, latest last.
 
-        Items that occur twice count once, and those of the history are left out. An empty history gets the most
-        popular items. The graph branch folds in by its own network: see `GraphNetwork`.
+        An item that occurs twice counts once, where it is latest, and those of the history are left out. An empty
+        history gets the most popular items. The graph branch folds in by its own network: see `GraphNetwork`.
         """
-        wanted, history = (
-            self._wanted(k, **filters),
-            np.unique(self._indices("item", history)).astype(np.int32),
-        )
-        if not len(history):
-            best = self._popular(wanted.pool, history, wanted.barred)
+        wanted, counted = self._wanted(k, **filters), self._one_by_one(self._indices("item", history))
+        if not len(counted[0]):
+            best = self._popular(wanted.pool, counted[0], wanted.barred)
             return self._ranking(self._diversified(best, wanted), "popularity")
-        counts = [np.ones(len(history))] * len(self._branches)
-        return self._folded(self._network.of_new(history), (history, counts), wanted)
+        return self._folded(self._network.of_new(counted[0]), counted, wanted)
 
     def explain(self, user: object, item: object) -> Explanation:
         """Return what each h of the user's history carries to an item's score.
@@ -929,11 +948,16 @@ class Recommender:
         order = order[counts[order] > -np.inf]
         return order, counts[order]
 
-    def _counted(self, user: int) -> Counted:
-        """Return a user's history, and for each branch how much its items count."""
-        part, history = slice(self._indptr[user], self._indptr[user + 1]), self._history(user)
-        counts = [None if branch.counts is None else branch.counts[part] for _, branch in self._branches]
-        return history, [np.ones(len(history)) if one is None else one.astype(np.float64) for one in counts]
+    def _counted(self, user: int, later: int = 0) -> Counted:
+        """Return a user's history, and for each branch how much its items count where so many were had later."""
+        part = self._indptr[user], self._indptr[user + 1]
+        return self._history(user), [branch.counts(*part, later) for _, branch in self._branches]
+
+    def _one_by_one(self, items: Sequence[int]) -> Counted:
+        """Return the history of someone who had these items one after the other, each where it is latest."""
+        latest_first = np.array(list(dict.fromkeys(reversed(items))), dtype=np.int32)
+        order = np.argsort(latest_first)
+        return latest_first[order], [branch.faded(order) for _, branch in self._branches]
 
     def _history(self, user: int) -> NDArray[np.int32]:
         return self._seen[self._indptr[user] : self._indptr[user + 1]]
@@ -1255,12 +1279,16 @@ def _check_branch(arrays: Arrays, name: str, users: int, items: int, interaction
         raise ArtefactError(f"branch {name!r} must have both or neither of left and right")
     rank = held["right"].shape[0] if "right" in held and held["right"].ndim == 2 else 0
     entries = held["items"].size if "items" in held else 0
-    sizes = {"U": users, "I": items, "I+1": items + 1, "E": entries, "r": rank, "N": interactions}
+    sizes = {"U": users, "I": items, "I+1": items + 1, "E": entries, "r": rank, "N": interactions, "1": 1}
     for key, one in held.items():
         dtype, letters = BRANCH_LAYOUT[key]
         _check_array(f"{name}_{key}", one, dtype, tuple(sizes[letter] for letter in letters))
     if sparse:
         _check_rows(name, held["indptr"], held["items"], items)
+    if len({"ages", "fade"} & held.keys()) == 1:
+        raise ArtefactError(f"branch {name!r} must have both or neither of ages and fade")
+    if "ages" in held and not (held["ages"].min(initial=0) >= 0 and held["fade"][0] > 0):
+        raise ArtefactError(f"branch {name!r} must have ages of at least 0, and a fade above 0")
 
 
 def _check_rows(name: str, indptr: NDArray[Any], columns: NDArray[Any], items: int) -> None:

@@ -23,7 +23,7 @@ from nas.recommender.recommender import FORMAT_VERSION, Recommender, manifest_sh
 FloatArray = NDArray[np.float32]
 PRECISIONS = ("float32", "float16", "int8")
 # Small, and either counts, or of a range that float16 has not, or what every state goes through.
-_KEPT = re.compile(r"popularity|fold_in|.*_shares|graph_(?!initial$|\d+_items$).*")
+_KEPT = re.compile(r"popularity|fold_in|.*_shares|.*_fade|graph_(?!initial$|\d+_items$).*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ def narrowed(arrays: Mapping[str, NDArray[Any]], precision: str) -> dict[str, ND
 
     "float16" rounds embeddings, what items send into each layer, the weights of the other branches and counts. "int8"
     rounds rows of the first three to multiples of 1/127 of their largest magnitude, which is kept as NAME_scale, and
-    counts to float16. Both keep places of items as uint16 where that is enough. "float32" changes nothing.
+    counts to float16. Both keep places of items, and ages, as uint16 where that is enough. "float32" changes nothing.
 
     Raises:
         UserError: there is no such precision.
@@ -321,7 +321,7 @@ exist, the file that is damaged or cannot be written. 1: standard output cannot 
 
 Someone who is not among the users is served by `fold-in`, from the items they had. `--new` (of `recommend` and `rerank`)
 names items that a user has had since the training and that are not in the history yet. Both count at once, by what the
-network itself computes, without training anew. `explain` says what each item of the history adds to a score, most first:
+network itself computes, without training anew{_order(contents)}. `explain` says what each item of the history adds to a score, most first:
 how much lower the score would be had the network not heard of it. `personal` is the rest of the score: what is known of
 the user beyond these items and, where the network is not linear, what the items do together. `seen`: the item is in the
 history itself. `explain -k 1000` lists the whole history.
@@ -405,6 +405,15 @@ The sha256 of every file is in `manifest.json`, and `load` checks it against acc
 file was edited, this one too, or its line ends were converted, the folder is refused; get a fresh copy, or run `nas export`
 again. The arrays and what they mean are described at the head of `recommender.py`.
 """
+
+
+def _order(contents: ArtefactContents) -> str:
+    aged = any("ages" in branch for branch in contents.branches.values())
+    return (
+        ". Give them in the order in which they were had, the latest last: the later, the more they count"
+        if aged
+        else ""
+    )
 
 
 def _option(name: str, value: str) -> list[str]:

@@ -65,6 +65,9 @@ class ItemBranch(BaseModel):
     rating: float = Field(default=0.0, ge=0)
     """An item of the history counts 1 + rating * z, z the standardised rating within -2 to 2; 0 counts all alike, as
     does data without ratings."""
+    recency: float = Field(default=0.0, ge=0)
+    """An item of the history d steps before the end of its user's time line counts 1 / (1 + d / recency), half at d =
+    recency; 0 counts all alike, as does data without timestamps."""
     neighbours: int = Field(default=0, ge=0)
     """Weights kept for each item, the largest; 0 keeps all."""
 

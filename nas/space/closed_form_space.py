@@ -94,6 +94,7 @@ class ItemSpace(_ClosedFormSpace[ItemBranch]):
     user_norm: Dimension = Dimension(choices=(0.0,))
     proximity: Dimension = Dimension(choices=(0.0,))
     rating: Dimension = Dimension(choices=(0.0,))
+    recency: Dimension = Dimension(choices=(0.0,))
     neighbours: Dimension = Dimension(choices=(0,))
 
     @classmethod

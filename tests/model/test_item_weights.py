@@ -14,9 +14,10 @@ from nas.model.item_weights import (
     ease_weights,
     ease_weights_by_users,
     fit_items,
-    moments_of,
+    weighed_by,
 )
 from nas.model.sparse_regression import sparse_regression
+from nas.model.timeline import ages_of, moments_of
 from nas.space.closed_form import ItemBranch
 
 MakeInteractions = Callable[..., Interactions]
@@ -33,17 +34,6 @@ def timed(interactions: Interactions, seed: int = 0) -> Interactions:
 
 def scores(branch: ItemBranch, interactions: Interactions) -> NDArray[np.float64]:
     return fit_items(branch, interactions)(torch.arange(interactions.n_users)).double().numpy()
-
-
-def test_moments_are_places_in_each_users_time_line() -> None:
-    data = Interactions(
-        np.array([0, 0, 0, 1, 1, 3], np.int32),
-        np.array([0, 1, 2, 0, 2, 1], np.int32),
-        ("a", "b", "c", "d"),
-        ("x", "y", "z"),
-        timestamp=np.array([50, 10, 50, 7, 9, 1], np.int64),
-    )
-    assert moments_of(data).tolist() == [1, 0, 1, 0, 1, 0]
 
 
 def test_close_items_count_more_and_users_of_long_histories_less(small: Interactions) -> None:
@@ -72,7 +62,7 @@ def test_time_of_any_unit_and_origin_gives_the_same_weights(small: Interactions)
 def test_without_time_and_ratings_their_settings_change_nothing(small: Interactions) -> None:
     bare = replace(small, timestamp=None, rating=None)
     plain = scores(ItemBranch(), bare)
-    np.testing.assert_array_equal(scores(ItemBranch(proximity=3.0, rating=0.5), bare), plain)
+    np.testing.assert_array_equal(scores(ItemBranch(proximity=3.0, rating=0.5, recency=2.0), bare), plain)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -94,6 +84,24 @@ def test_ratings_weigh_the_history_and_not_the_weights(small: Interactions) -> N
     assert rated.rating is not None
     z = np.clip((rated.rating - rated.rating.mean()) / rated.rating.std(), -2, 2)
     np.testing.assert_allclose(weighed.histories.data, np.maximum(1 + 0.3 * z, 0.1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ease", "slim", "cosine"])
+def test_an_item_counts_by_its_age_and_its_rating_and_weights_do_not(kind: str, small: Interactions) -> None:
+    data = replace(
+        timed(small), rating=np.random.default_rng(0).integers(1, 6, len(small)).astype(np.float32)
+    )
+    branch = ItemBranch.model_validate({"kind": kind, "recency": 2.0, "rating": 0.3, "neighbours": 5})
+    plain = fit_items(weighed_by(branch), data)
+    weights = plain.weights.numpy() if isinstance(plain.weights, torch.Tensor) else plain.weights.toarray()
+    due = np.zeros((data.n_users, data.n_items))
+    counted = histories_of(data, 0.3)
+    for entry, (user, item) in enumerate(zip(data.user, data.item, strict=True)):
+        due[user] += counted.data[entry] / (1 + ages_of(data)[entry] / 2) * weights[item]
+    np.testing.assert_allclose(scores(branch, data), due, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(due, scores(branch.model_copy(update={"recency": 0.0}), data))
+    other = branch.model_copy(update={"recency": 7.0, "rating": 0.0})
+    assert weighed_by(other) == weighed_by(branch) != weighed_by(branch.model_copy(update={"neighbours": 4}))
 
 
 @pytest.mark.parametrize("kind", ["ease", "cosine"])

@@ -162,6 +162,38 @@ def test_fold_in_scores_every_branch(make: Make, tmp_path: Path) -> None:
     assert found[0].score == pytest.approx(due.max(), rel=1e-4)
 
 
+def aged(make: Make) -> ArtefactContents:
+    contents = fused(make, graph=0.0, sparse=True)
+    ages = np.random.default_rng(4).integers(0, 9, len(contents.seen_items), dtype=np.int32)
+    item = dict(contents.branches["item"]) | {"ages": ages, "fade": np.array([0.5], np.float32)}
+    return replace(contents, branches=dict(contents.branches) | {"item": item})
+
+
+def test_what_is_new_counts_most_and_makes_the_rest_older(make: Make, tmp_path: Path) -> None:
+    contents = aged(make)
+    model, item = loaded(contents, tmp_path / "a"), contents.branches["item"]
+    part = slice(contents.seen_indptr[1], contents.seen_indptr[2])
+    had, nobody = contents.seen_items[part], np.zeros(0)
+
+    def assert_due(found: list[Any], history: list[int], counts: list[float]) -> None:
+        due = expected(contents, nobody, np.array(history, np.int32), np.array(counts))
+        assert {one.item: one.score for one in found} == pytest.approx(
+            {f"i{n}": float(score) for n, score in enumerate(due)}, rel=1e-4, abs=1e-5
+        )
+
+    def old(later: int) -> list[float]:
+        return (item["counts"][part] / (1 + 0.5 * (item["ages"][part] + later))).tolist()
+
+    everything: dict[str, Any] = {"k": ITEMS, "exclude_seen": False}
+    assert_due(model.recommend("u1", **everything), had.tolist(), old(0))
+    one, other = np.setdiff1d(np.arange(ITEMS), had)[:2]
+    # What is known already is not new, and what is given twice counts where it is latest.
+    new = [f"i{n}" for n in (other, one, had[0], other)]
+    assert_due(model.recommend("u1", new=new, **everything), [*had, one, other], [*old(2), 1 / 1.5, 1.0])
+    folded = model.fold_in([f"i{n}" for n in (7, 2, 5, 7)], **everything)
+    assert_due(folded, [2, 5, 7], [1 / 2, 1 / 1.5, 1.0])
+
+
 def test_a_history_without_any_weight_scores_nothing(make: Make, tmp_path: Path) -> None:
     contents = make(users=USERS, items=ITEMS)
     nothing = {"dense": np.zeros((ITEMS, ITEMS), np.float32)}
@@ -183,6 +215,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         | {"user_shares": np.ones(USERS + 1, np.float32)},
         r"spectral_user_shares must be float32 \(12,\)",
     ),
+    "ages alone": ({"ages": np.zeros(1, np.int32)}, r"spectral_ages must be int32"),
+    "no fade": ({"ages": "ages"}, "both or neither of ages and fade"),
+    "fade of 0": ({"ages": "ages", "fade": np.zeros(1, np.float32)}, "a fade above 0"),
+    "of the future": ({"ages": "future", "fade": np.ones(1, np.float32)}, "ages of at least 0"),
     "not a number": ({"right": np.full((RANK, ITEMS), np.nan, np.float32)}, "spectral_right holds values"),
 }
 
@@ -195,6 +231,8 @@ def test_a_broken_branch_is_refused(name: str, make: Make, tmp_path: Path) -> No
     for key, value in change.items():
         if value is None:
             del spectral[key]
+        elif key == "ages" and isinstance(value, str):
+            spectral[key] = np.full(len(contents.seen_items), -1 if value == "future" else 1, np.int32)
         elif isinstance(value, str):
             spectral[key] = spectral[key].copy()
             spectral[key][1] = ITEMS if value == "beyond" else -1

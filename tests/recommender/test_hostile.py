@@ -54,6 +54,8 @@ def all_contents(make: Make) -> list[ArtefactContents]:
         "items": sparse.indices.astype(np.int32),
         "weights": sparse.data.astype(np.float32),
         "counts": rng.random(len(plain.seen_items), dtype=np.float32) + np.float32(0.5),
+        "ages": rng.integers(0, 9, len(plain.seen_items), dtype=np.int32),
+        "fade": np.array([0.3], dtype=np.float32),
     }
     low = {
         "left": rng.standard_normal((ITEMS, RANK), dtype=np.float32),
@@ -159,26 +161,34 @@ class Due:
             return self.arrays["popularity"]
         return self.scores(self.arrays["user_embeddings"][user], self.counted(user))
 
-    def counted(self, user: int) -> dict[str, Floats]:
-        """How much each item counts in each branch, (I,)."""
+    def counted(self, user: int, new: int = 0) -> dict[str, Floats]:
+        """How much each item counts in each branch, (I,), where so many are new."""
         part, found = slice(self.indptr[user], self.indptr[user + 1]), {}
         for name in self.fusion:
             found[name] = self.had[user].copy()
             if f"{name}_counts" in self.arrays:
                 found[name][self.histories[user]] = self.arrays[f"{name}_counts"][part]
+            if f"{name}_ages" in self.arrays:
+                found[name][self.histories[user]] *= self.fading(
+                    name, self.arrays[f"{name}_ages"][part] + new
+                )
         return found
 
+    def fading(self, name: str, ages: NDArray[np.int64]) -> Floats:
+        return np.asarray(1 / (1 + ages * self.arrays.get(f"{name}_fade", np.zeros(1))))
+
     def later(self, user: int | None, new: list[int]) -> tuple[Floats, Floats]:
-        """The embedding and the scores of a user, None for someone unknown, who has had new items."""
+        """The embedding and the scores of a user, None for someone unknown, who has had new items, the latest last."""
         had = np.zeros(0, dtype=np.int64) if user is None else self.histories[user]
         history = np.union1d(had, new).astype(np.int64)
+        fresh = np.array([item for item in new if item not in had], dtype=np.int64)
         counts = (
             {name: np.zeros(self.had.shape[1]) for name in self.fusion}
             if user is None
-            else self.counted(user)
+            else self.counted(user, len(fresh))
         )
-        for own in counts.values():
-            own[np.setdiff1d(history, had)] = 1
+        for name, own in counts.items():
+            own[fresh] = self.fading(name, np.arange(len(fresh))[::-1])
         initial = self.estimate(history)
         if user is not None and len(had):
             known = self.arrays["graph_initial" if self.deep else "user_embeddings"][user]
@@ -262,7 +272,8 @@ def outcome(folder: Path, files: Files) -> str:
         scores = [due.of_user(user) for user in range(len(users))]
     for found, ranking, history in zip(scores, model.recommend_many(users, K), due.histories, strict=True):
         agrees(model, ranking, found, history)
-    new = [0, len(model.item_ids) - 1]
+    # The later of the two is that of the lower place.
+    new = [len(model.item_ids) - 1, 0][: len(model.item_ids)]
     ids = [model.item_ids[item] for item in new]
     for user in (None, len(users) - 1):
         had = np.array(new) if user is None else np.union1d(due.histories[user], new)

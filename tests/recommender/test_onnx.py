@@ -55,6 +55,13 @@ def branch(seed: int, form: str, low_rank: bool, counts: int) -> Branch:
     return found
 
 
+def aged(found: Branch, seed: int, counts: int) -> Branch:
+    """The same, whose items count by their age, and for an even seed by nothing else."""
+    rng = np.random.default_rng(seed)
+    found |= {"ages": rng.integers(0, 9, counts, dtype=np.int32), "fade": np.array([0.3], dtype=np.float32)}
+    return found if seed % 2 else {key: one for key, one in found.items() if key != "counts"}
+
+
 def fused(
     make: Make,
     fusion: dict[str, float],
@@ -103,17 +110,23 @@ BRANCHES = st.tuples(st.sampled_from(FORMS), st.booleans(), st.booleans())
     forms=st.dictionaries(st.sampled_from(["spectral", "item"]), BRANCHES),
     seed=st.integers(0, 1000),
     precision=st.sampled_from(["float32", "float16", "int8"]),
+    old=st.booleans(),
 )
 def test_every_fusion_scores_and_lists_as_the_recommender_does(
     graph: float,
     forms: dict[str, tuple[str, bool, bool]],
     seed: int,
     precision: str,
+    old: bool,
     make: Make,
 ) -> None:
     weights = {"graph": graph, "spectral": 0.5, "item": 2.0}
     fusion = {name: one for name, one in weights.items() if one and (name == "graph" or name in forms)}
-    model, _, content = made(fused(make, fusion or {"graph": 1.0}, forms if fusion else {}, seed, precision))
+    contents = fused(make, fusion or {"graph": 1.0}, forms if fusion else {}, seed, precision)
+    if old and "item" in contents.branches:
+        item = aged(dict(contents.branches["item"]), seed, len(contents.seen_items))
+        contents = replace(contents, branches=dict(contents.branches) | {"item": item})
+    model, _, content = made(contents)
     items, scores, all_scores = answers(content, np.arange(USERS), histories(model), 5)
     everything = model.recommend_many(model.user_ids, ITEMS, exclude_seen=False)
     lists = model.recommend_many(model.user_ids, 5)

@@ -37,7 +37,9 @@ def fused(make: Make, precision: str = "float32", users: int = 150, items: int =
         "right": rng.standard_normal((8, items), dtype=np.float32),
     }
     counts = rng.random(len(contents.seen_items), dtype=np.float32) + np.float32(0.5)
+    ages = rng.integers(0, 300, len(counts), dtype=np.int32)
     item = {"dense": rng.standard_normal((items, items), dtype=np.float32), "counts": counts}
+    item |= {"ages": ages, "fade": np.array([0.1], dtype=np.float32)}
     fusion = {"graph": 1.0, "spectral": 0.5, "item": 1.0}
     return replace(
         contents, fusion=fusion, branches={"spectral": spectral, "item": item}, precision=precision

@@ -26,7 +26,7 @@ from nas.experiment.reachable import cheapest, keeper
 from nas.experiment.stages.fusion import States
 from nas.model.evaluation import evaluate, sample_users
 from nas.model.fusion import Held, fused
-from nas.model.item_weights import fit_items, item_obstacle
+from nas.model.item_weights import ItemWeights, item_obstacle, item_weights, weighed_by, with_histories
 from nas.model.ranking import Scorer
 from nas.model.spectral import fit_spectral
 from nas.space.closed_form import ItemBranch, SpectralBranch
@@ -92,11 +92,16 @@ def _settle(
         states = states and (states[0], states[1][torch.from_numpy(items)])
     users = sample_users(valid, train, settings.users, settings.seed)
     values: dict[ClosedForm, dict[str, float]] = {}
+    # The last alone: they may be large, and settings that leave them alone come one after the other.
+    weights: dict[ItemBranch, ItemWeights] = {}
     metric, ks = context.experiment.metric, context.experiment.ks
 
     def held(branch: ClosedForm) -> Held:
         if isinstance(branch, ItemBranch):
-            model = fit_items(branch, train)
+            if weighed_by(branch) not in weights:
+                weights.clear()
+                weights[weighed_by(branch)] = item_weights(branch, train)
+            model = with_histories(branch, train, weights[weighed_by(branch)])
         else:
             model = fit_spectral(branch, train, context.training.graph, seed)
         return Held(model, users, train.n_users)
@@ -151,7 +156,8 @@ def _settle(
 def _that_matter(context: Context, name: str, genes: Genes) -> Genes:
     """Return the choices that make a difference on this data and can be fitted on it."""
     kept = dict(genes)
-    for gene, held in (("proximity", context.train.timestamp), ("rating", context.train.rating)):
+    timestamp, rating = context.train.timestamp, context.train.rating
+    for gene, held in (("proximity", timestamp), ("recency", timestamp), ("rating", rating)):
         if held is None and gene in kept:
             kept[gene] = (0.0,) if 0.0 in genes[gene] else genes[gene][:1]
     if name == "item" and context.interactions.n_items > _LARGE_CATALOGUE:

@@ -189,4 +189,6 @@ def _arrays(model: HistoryModel) -> dict[str, NDArray[Any]]:
         found |= {"left": model.left.numpy(), "right": model.right.numpy()}
     if model.counted:
         found["counts"] = model.histories.data
+    if model.ages is not None:
+        found |= {"ages": model.ages, "fade": np.atleast_1d(model.fade)}
     return found

@@ -51,9 +51,13 @@ def choose_ridge(
         return float(per_user(ranked, chosen, held, (_K,))[_JUDGED].mean())
 
     def folded(model: Recommender) -> list[Ranking]:
-        bounds = contents.seen_indptr
-        histories = [contents.seen_items[bounds[user] : bounds[user + 1]] for user in chosen]
-        return [model.fold_in([contents.item_ids[item] for item in one], _K) for one in histories]
+        return [model.fold_in([contents.item_ids[item] for item in history(user)], _K) for user in chosen]
+
+    def history(user: int) -> NDArray[np.int32]:
+        part = slice(contents.seen_indptr[user], contents.seen_indptr[user + 1])
+        ages = contents.branches.get("item", {}).get("ages")
+        order = slice(None) if ages is None else np.argsort(-ages[part], kind="stable")
+        return contents.seen_items[part][order]
 
     # One recommender at a time: each makes large tables of its own.
     found = [quality(folded(assembled(replace(contents, fold_in=one)))) for one in maps]
