@@ -174,7 +174,7 @@ def _one_of_each_size(context: "Context", branches: Sequence[ClosedForm]) -> lis
 def _size(branch: ClosedForm) -> tuple[object, ...]:
     """Return the settings that say how large a branch is when fitted; the others change its numbers alone."""
     if isinstance(branch, SpectralBranch):
-        return branch.rank, branch.low_pass == 0, branch.neighbours
+        return branch.rank, (branch.low_pass == 0, branch.recency == 0), branch.neighbours
     coarse = branch.kind, (branch.rating == 0, branch.recency == 0), branch.neighbours
     # How many weights of SLIM's are not 0 is known when they are found.
     return (*coarse, branch) if branch.kind == "slim" else coarse

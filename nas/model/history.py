@@ -4,7 +4,7 @@ Shape suffixes: U users, I items, r rank, B users of a block.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from nas.data.interactions import Interactions
+from nas.model.timeline import ages_of
 from nas.model.via_users import ViaUsers
 
 # Above this share of entries a sparse matrix is larger than a dense one, and slower to multiply with.
@@ -97,6 +98,19 @@ def histories_of(interactions: Interactions, rating: float = 0.0) -> csr_array:
         values = np.maximum(1 + rating * np.clip(z, -2, 2), 0.1).astype(np.float32)
     shape = (interactions.n_users, interactions.n_items)
     return csr_array((values, interactions.item, interactions.offsets), shape=shape)
+
+
+def counted_by(
+    model: HistoryModel, interactions: Interactions, *, rating: float = 0.0, recency: float = 0.0
+) -> HistoryModel:
+    """Return a fitted model for histories that count by rating and age; without timestamps age does not matter."""
+    ages = ages_of(interactions) if recency and interactions.timestamp is not None else None
+    return replace(
+        model,
+        histories=histories_of(interactions, rating),
+        ages=ages,
+        recency=0.0 if ages is None else recency,
+    )
 
 
 def largest_of_columns(weights: Tensor | csr_array, count: int) -> csr_array:

@@ -14,12 +14,17 @@ from threadpoolctl import threadpool_limits
 
 from nas.data.interactions import Interactions
 from nas.graph.compiled import compiled
-from nas.model.history import HistoryModel, compact, histories_of, largest_of_columns, largest_products
+from nas.model.history import (
+    HistoryModel,
+    compact,
+    counted_by,
+    histories_of,
+    largest_of_columns,
+    largest_products,
+)
 from nas.model.sparse_regression import sparse_regression
-from nas.model.timeline import ages_of, moments_of
+from nas.model.timeline import moments_of
 from nas.space.closed_form import ItemBranch
-
-ItemWeights = torch.Tensor | csr_array
 
 MOST_ITEMS = {"ease": 15_000, "slim": 10_000}
 """Three or two (I, I) float32 matrices live at once; EASE's time grows with I cubed, at this size minutes and 2.7 GB a fit,
@@ -38,23 +43,11 @@ def item_obstacle(kind: str, interactions: Interactions) -> str | None:
 
 def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
     """Find the weights of an item branch."""
-    return with_histories(branch, interactions, item_weights(branch, interactions))
+    model = HistoryModel(histories_of(interactions), item_weights(branch, interactions))
+    return counted_by(model, interactions, rating=branch.rating, recency=branch.recency)
 
 
-def with_histories(branch: ItemBranch, interactions: Interactions, weights: ItemWeights) -> HistoryModel:
-    """Return the model of weights that are found already, for histories as the branch counts them."""
-    histories = histories_of(interactions, branch.rating)
-    if not branch.recency or interactions.timestamp is None:
-        return HistoryModel(histories, weights)
-    return HistoryModel(histories, weights, ages=ages_of(interactions), recency=branch.recency)
-
-
-def weighed_by(branch: ItemBranch) -> ItemBranch:
-    """Return the settings that `item_weights` depends on; the others say how histories count."""
-    return branch.canonical().model_copy(update={"rating": 0.0, "recency": 0.0})
-
-
-def item_weights(branch: ItemBranch, interactions: Interactions) -> ItemWeights:
+def item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tensor | csr_array:
     """Return W (I, I): a history times W are its scores."""
     branch = branch.canonical()
     if branch.kind == "cosine":

@@ -27,6 +27,9 @@ class SpectralBranch(BaseModel):
     """Weight of the ideal low-pass filter beside the linear one."""
     neighbours: int = Field(default=0, ge=0)
     """Entries that the linear filter keeps for each item, the largest; 0 keeps all."""
+    recency: float = Field(default=0.0, ge=0)
+    """An item of the history d steps before the end of its user's time line counts 1 / (1 + d / recency), half at d =
+    recency; 0 counts all alike, as does data without timestamps."""
 
     def __str__(self) -> str:
         return ", ".join(
@@ -36,6 +39,10 @@ class SpectralBranch(BaseModel):
     def canonical(self) -> "SpectralBranch":
         """Return the one spelling of this function."""
         return self.model_copy(update={"rank": 1}) if self.low_pass == 0 else self
+
+    def fitted(self) -> "SpectralBranch":
+        """Return the settings that a fit depends on; the others say how its histories count."""
+        return self.canonical().model_copy(update={"recency": 0.0})
 
 
 class ItemBranch(BaseModel):
@@ -82,3 +89,7 @@ class ItemBranch(BaseModel):
             "cosine": {"l1": 1.0, "dropout": 0.0, "user_norm": 0.0, "proximity": 0.0},
         }
         return self.model_copy(update=plain[self.kind])
+
+    def fitted(self) -> "ItemBranch":
+        """Return the settings that a fit depends on; the others say how its histories count."""
+        return self.canonical().model_copy(update={"rating": 0.0, "recency": 0.0})

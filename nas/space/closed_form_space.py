@@ -78,6 +78,7 @@ class SpectralSpace(_ClosedFormSpace[SpectralBranch]):
     rank: Dimension = Dimension(choices=(256,))
     low_pass: Dimension = Dimension(choices=(0.3,))
     neighbours: Dimension = Dimension(choices=(0,))
+    recency: Dimension = Dimension(choices=(0.0,))
 
     @classmethod
     def _branch(cls) -> type[SpectralBranch]:

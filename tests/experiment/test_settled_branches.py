@@ -11,7 +11,7 @@ from nas.experiment.context import Context
 from nas.experiment.stages.branches import settle_branches
 from nas.model.evaluation import evaluate
 from nas.model.fusion import Held, fused
-from nas.model.item_weights import fit_items, item_weights
+from nas.model.item_weights import fit_items
 from nas.model.spectral import singular_vectors
 from nas.space.closed_form import ItemBranch
 
@@ -78,9 +78,9 @@ def test_every_kind_climbs_from_its_own_start(context: Context, monkeypatch: pyt
 
     def spy(branch: ItemBranch, *rest: Any) -> Any:
         fitted.append(branch)
-        return item_weights(branch, *rest)
+        return fit_items(branch, *rest)
 
-    monkeypatch.setattr("nas.experiment.stages.branches.item_weights", spy)
+    monkeypatch.setattr("nas.experiment.stages.branches.fit_items", spy)
     _, results = settle_branches(context)
     assert {one.kind for one in fitted} == set(KINDS)
     assert {one.regularisation for one in fitted if one.kind == "slim"} == {10, 1, 100}

@@ -14,7 +14,6 @@ from nas.model.item_weights import (
     ease_weights,
     ease_weights_by_users,
     fit_items,
-    weighed_by,
 )
 from nas.model.sparse_regression import sparse_regression
 from nas.model.timeline import ages_of, moments_of
@@ -92,7 +91,7 @@ def test_an_item_counts_by_its_age_and_its_rating_and_weights_do_not(kind: str, 
         timed(small), rating=np.random.default_rng(0).integers(1, 6, len(small)).astype(np.float32)
     )
     branch = ItemBranch.model_validate({"kind": kind, "recency": 2.0, "rating": 0.3, "neighbours": 5})
-    plain = fit_items(weighed_by(branch), data)
+    plain = fit_items(branch.fitted(), data)
     weights = plain.weights.numpy() if isinstance(plain.weights, torch.Tensor) else plain.weights.toarray()
     due = np.zeros((data.n_users, data.n_items))
     counted = histories_of(data, 0.3)
@@ -101,7 +100,7 @@ def test_an_item_counts_by_its_age_and_its_rating_and_weights_do_not(kind: str, 
     np.testing.assert_allclose(scores(branch, data), due, rtol=1e-4, atol=1e-6)
     assert not np.allclose(due, scores(branch.model_copy(update={"recency": 0.0}), data))
     other = branch.model_copy(update={"recency": 7.0, "rating": 0.0})
-    assert weighed_by(other) == weighed_by(branch) != weighed_by(branch.model_copy(update={"neighbours": 4}))
+    assert other.fitted() == branch.fitted() != branch.model_copy(update={"neighbours": 4}).fitted()
 
 
 @pytest.mark.parametrize("kind", ["ease", "cosine"])

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from nas.data import Interactions
 from nas.graph import Graph
-from nas.model.spectral import singular_vectors
+from nas.model.spectral import fit_spectral, singular_vectors
+from nas.model.timeline import ages_of
+from nas.space.closed_form import SpectralBranch
 
 
 def normalised(interactions: Interactions) -> np.ndarray:
@@ -55,3 +60,23 @@ def test_columns_beyond_the_rank_are_not_made_up(tiny: Interactions) -> None:
     # Isolated nodes begin at 0.
     assert float(users[-1].abs().max()) < 1e-4
     assert float(items[-1].abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("never_formed", [False, True])
+def test_items_count_by_their_age(
+    never_formed: bool, small: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if never_formed:
+        monkeypatch.setattr("nas.model.spectral._WHOLE", 3)
+    data = replace(small, timestamp=np.random.default_rng(0).integers(0, 5, len(small)))
+    graph, branch = Graph.from_interactions(data), SpectralBranch(rank=4, recency=2.0)
+    users = torch.arange(data.n_users)
+    counted = np.zeros((data.n_users, data.n_items))
+    counted[data.user, data.item] = 1 / (1 + ages_of(data) / 2)
+    matrix = normalised(data)
+    vectors = np.linalg.svd(matrix)[2][:4]
+    root = np.sqrt(np.maximum(np.bincount(data.item, minlength=data.n_items), 1))
+    due = counted @ (matrix.T @ matrix + 0.3 * (vectors.T / root[:, None]) @ (vectors * root))
+    found = fit_spectral(branch, data, graph, 0)(users).numpy()
+    np.testing.assert_allclose(found, due, atol=2e-3)
+    assert not np.allclose(found, fit_spectral(branch.fitted(), data, graph, 0)(users).numpy(), atol=0.05)

@@ -26,7 +26,8 @@ from nas.experiment.reachable import cheapest, keeper
 from nas.experiment.stages.fusion import States
 from nas.model.evaluation import evaluate, sample_users
 from nas.model.fusion import Held, fused
-from nas.model.item_weights import ItemWeights, item_obstacle, item_weights, weighed_by, with_histories
+from nas.model.history import HistoryModel, counted_by
+from nas.model.item_weights import fit_items, item_obstacle
 from nas.model.ranking import Scorer
 from nas.model.spectral import fit_spectral
 from nas.space.closed_form import ItemBranch, SpectralBranch
@@ -92,18 +93,21 @@ def _settle(
         states = states and (states[0], states[1][torch.from_numpy(items)])
     users = sample_users(valid, train, settings.users, settings.seed)
     values: dict[ClosedForm, dict[str, float]] = {}
-    # The last alone: they may be large, and settings that leave them alone come one after the other.
-    weights: dict[ItemBranch, ItemWeights] = {}
+    # The last alone, for it may be large: settings that need no other fit come one after the other.
+    fits: dict[ClosedForm, HistoryModel] = {}
     metric, ks = context.experiment.metric, context.experiment.ks
 
     def held(branch: ClosedForm) -> Held:
-        if isinstance(branch, ItemBranch):
-            if weighed_by(branch) not in weights:
-                weights.clear()
-                weights[weighed_by(branch)] = item_weights(branch, train)
-            model = with_histories(branch, train, weights[weighed_by(branch)])
-        else:
-            model = fit_spectral(branch, train, context.training.graph, seed)
+        one = branch.fitted()
+        if one not in fits:
+            fits.clear()
+            fits[one] = (
+                fit_items(one, train)
+                if isinstance(one, ItemBranch)
+                else fit_spectral(one, train, context.training.graph, seed)
+            )
+        rating = branch.rating if isinstance(branch, ItemBranch) else 0.0
+        model = counted_by(fits[one], train, rating=rating, recency=branch.recency)
         return Held(model, users, train.n_users)
 
     def means(scorer: Scorer) -> dict[str, float]:
