@@ -91,9 +91,9 @@ MANY = {"action": "append", "metavar": "ID,ID,..."}  # or a JSON list; may be re
 OPTIONS: dict[str, dict[str, Any]] = {
     "user": {"required": True, "metavar": "ID", **ONE},
     "item": {"required": True, "metavar": "ID", **ONE},
-    "history": {"required": True, **MANY},
+    "history": {"required": True, "help": "items had, the latest last", **MANY},
     "items": {"required": True, **MANY},
-    "new": {"help": "items had since the training", **MANY},
+    "new": {"help": "items had since the training, the latest last", **MANY},
     "out": {"required": True, "metavar": "FILE", "help": "ends in .jsonl, .csv or .parquet"},
     "only": {"help": "none but these items", **MANY},
     "without": {"help": "leave these items out", **MANY},
@@ -369,7 +369,7 @@ class HistoryBranch:
         return found if self._ages is None else found * self.faded(self._ages[begin:end] + np.int64(later))
 
     def faded(self, ages: NDArray[np.int64]) -> Floats:
-        """Return how much items of such ages count, for they have no other weight."""
+        """Return how much items of such ages count, where nothing but their age matters."""
         return np.ones(len(ages)) if self._ages is None else 1 / (1 + ages * self._fade)
 
     def scores(self, histories: Sequence[NDArray[np.int32]], counts: Sequence[Floats]) -> Floats:
