@@ -113,8 +113,9 @@ class SplitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    strategy: Literal["random", "temporal", "leave_last_out", "fixed"] | None = None
-    """The rule; None is `fixed` where the data comes split and `random` elsewhere."""
+    strategy: Literal["random", "temporal", "latest", "leave_last_out", "fixed"] | None = None
+    """The rule; None is `fixed` where the data comes split and `random` elsewhere. `temporal` cuts all of the data at two
+    moments, `latest` holds out what each user had last."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the random rule."""

@@ -78,37 +78,47 @@ def leave_last_out(interactions: Interactions, config: SplitConfig) -> Parts:  #
     Of interactions at the same time the one with the larger item index counts as later. Users with fewer than
     three interactions are all train.
     """
-    time = _timestamps(interactions, "leave_last_out")
-    user = interactions.user
-    order = np.lexsort((interactions.item, time, user))
-    size = np.bincount(user, minlength=interactions.n_users)
-    from_end = (np.cumsum(size)[user] - 1)[order] - np.arange(len(user))
-    enough = size[user[order]] >= 3
-    parts = np.zeros(len(user), dtype=np.int8)
-    parts[order[enough & (from_end == 0)]] = TEST
-    parts[order[enough & (from_end == 1)]] = VALID
+    _timestamps(interactions, "leave_last_out")
+    size, from_end = _from_end(interactions, np.arange(len(interactions)))
+    enough = size[interactions.user] >= 3
+    parts = np.zeros(len(interactions), dtype=np.int8)
+    parts[enough & (from_end == 0)] = TEST
+    parts[enough & (from_end == 1)] = VALID
     return parts
+
+
+def latest(interactions: Interactions, config: SplitConfig) -> Parts:
+    """Hold out each user's latest interactions, the very last ones for the test; return (n,) parts.
+
+    Shares are as in `random`. Of interactions at the same time the one with the larger item index counts as later.
+    """
+    _timestamps(interactions, "latest")
+    return _latest(interactions, np.arange(len(interactions)), config.seed, config.valid, config.test)
 
 
 def fixed(interactions: Interactions, config: SplitConfig) -> Parts:
     """Take the parts the data came with; return (n,) parts.
 
-    Without a valid part, the random rule carves the share `valid` out of each user's training items.
+    Without a valid part, the share `valid` is carved out of each user's training items: the latest ones where the test
+    part is what its users had next, and random ones otherwise. Choices are then made on what the test asks for.
     """
     if interactions.part is None:
         raise UserError("split.strategy: fixed needs data that comes split; give data.train and data.test")
     parts = interactions.part.copy()
     if not (parts == VALID).any():
         train = np.flatnonzero(parts == TRAIN)
-        parts[train] = _hold_out(
-            interactions.user[train], interactions.n_users, config.seed, config.valid, 0.0
-        )
+        if _asks_for_what_comes_next(interactions):
+            parts[train] = _latest(interactions, train, config.seed, config.valid, 0.0)
+        else:
+            user = interactions.user[train]
+            parts[train] = _hold_out(user, interactions.n_users, config.seed, config.valid, 0.0)
     return parts
 
 
 SPLITS: dict[str, Callable[[Interactions, SplitConfig], Parts]] = {
     "random": random,
     "temporal": temporal,
+    "latest": latest,
     "leave_last_out": leave_last_out,
     "fixed": fixed,
 }
@@ -116,6 +126,7 @@ SPLITS: dict[str, Callable[[Interactions, SplitConfig], Parts]] = {
 ADVICE = {
     "random": "use more interactions, or larger split.valid and split.test",
     "temporal": "too many timestamps are equal: change split.valid and split.test, or use another strategy",
+    "latest": "use more interactions, or larger split.valid and split.test",
     "leave_last_out": "no user has three interactions: use another strategy",
     "fixed": "give files that share no pairs, or a larger split.valid",
 }
@@ -144,3 +155,44 @@ def _hold_out(user: NDArray[np.int32], n_users: int, seed: int, valid: float, te
     is_first, is_held = rank < np.minimum(first, both)[user], rank < both[user]
     names = np.where(test_first, TEST, VALID), np.where(test_first, VALID, TEST)
     return np.where(is_first, names[0][user], np.where(is_held, names[1][user], TRAIN)).astype(np.int8)
+
+
+def _latest(interactions: Interactions, rows: LongArray, seed: int, valid: float, test: float) -> Parts:
+    """Return parts of some rows, (len(rows),): of each user the latest, the last of them for the test."""
+    user, (size, from_end) = interactions.user[rows], _from_end(interactions, rows)
+    # One uniform number rounds both shares, so that they hold on sparse data too.
+    shift = stream(seed, "split").random(interactions.n_users)
+    both = np.minimum(np.floor(size * (valid + test) + shift), np.maximum(size - 1, 0))
+    last = np.minimum(np.floor(size * test + shift), both)
+    parts = np.where(from_end < last[user], TEST, np.where(from_end < both[user], VALID, TRAIN))
+    return parts.astype(np.int8)
+
+
+def _from_end(interactions: Interactions, rows: LongArray) -> tuple[LongArray, LongArray]:
+    """Return how many of the rows each user has, (U,), and how many of them are later than each, (len(rows),)."""
+    assert interactions.timestamp is not None
+    user, item, time = interactions.user[rows], interactions.item[rows], interactions.timestamp[rows]
+    size = np.bincount(user, minlength=interactions.n_users)
+    order = np.lexsort((item, time, user))
+    from_end = np.empty(len(rows), dtype=np.int64)
+    from_end[order] = (np.cumsum(size)[user] - 1)[order] - np.arange(len(rows))
+    return size, from_end
+
+
+# Of the users with both parts: nothing in train is later than anything in test for so many, and all of test is later
+# than all of train for so many, for times may be coarse.
+_NEVER_BEFORE, _AFTER = 0.95, 0.5
+
+
+def _asks_for_what_comes_next(interactions: Interactions) -> bool:
+    """Say whether the test part follows the training part in the time lines of nearly all users."""
+    if interactions.timestamp is None or interactions.part is None:
+        return False
+    train, test = interactions.part == TRAIN, interactions.part == TEST
+    highest, lowest = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    end, begin = np.full(interactions.n_users, lowest), np.full(interactions.n_users, highest)
+    np.maximum.at(end, interactions.user[train], interactions.timestamp[train])
+    np.minimum.at(begin, interactions.user[test], interactions.timestamp[test])
+    judged = (end > lowest) & (begin < highest)
+    never_before, after = (begin >= end)[judged], (begin > end)[judged]
+    return bool(judged.any() and never_before.mean() >= _NEVER_BEFORE and after.mean() >= _AFTER)

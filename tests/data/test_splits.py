@@ -107,6 +107,48 @@ def test_leave_last_out_agrees_with_a_loop_over_users(pairs: dict[tuple[int, int
     assert keys(parts.test) == test
 
 
+@given(pairs=pairs, seed=st.integers(0, 5))
+@FEW
+def test_latest_holds_out_what_each_user_had_last(pairs: dict[tuple[int, int], int], seed: int) -> None:
+    parts = attempt(build(pairs), SplitConfig(strategy="latest", seed=seed, valid=0.2, test=0.2))
+    if parts is None:
+        return
+    for user in {user for user, _ in pairs}:
+        train, valid, test = (
+            [(pairs[pair], pair[1]) for pair in keys(part) if pair[0] == user]
+            for part in (parts.train, parts.valid, parts.test)
+        )
+        assert train
+        assert max(train) < min(valid, default=(99, 0))
+        assert max(train + valid) < min(test, default=(99, 0))
+        count = len(train + valid + test)
+        assert abs(len(valid + test) - 0.4 * count) < 1 or len(train) == 1
+        assert abs(len(test) - 0.2 * count) < 1
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_what_is_carved_out_of_train_is_the_latest_where_test_is_what_comes_next(later: bool) -> None:
+    rng = np.random.default_rng(0)
+    pairs = {(user, int(item)): n for user in range(60) for n, item in enumerate(rng.permutation(30)[:20])}
+    whole = build(pairs)
+    assert whole.timestamp is not None
+    held = whole.timestamp >= 16 if later else rng.random(len(whole)) < 0.2
+    found = split(replace(whole, part=np.where(held, 2, 0).astype(np.int8)), SplitConfig())
+    assert keys(found.test) == [pair for pair, out in zip(keys(whole), held, strict=True) if out]
+    carved = np.mean([pairs[pair] for pair in keys(found.valid)])
+    assert len(found.valid) == pytest.approx(0.1 * len(pairs) * 0.8, rel=0.3)
+    # Of places 0 to 15, or 0 to 19, the mean.
+    assert carved > 13.5 if later else 8.5 < carved < 10.5
+
+
+def test_times_that_tell_nothing_apart_carve_at_random() -> None:
+    pairs = {(user, item): 7 for user in range(40) for item in range(20)}
+    whole = build(pairs)
+    parts = np.where(whole.item % 5 == 0, 2, 0).astype(np.int8)
+    found = split(replace(whole, part=parts), SplitConfig())
+    assert 7 < found.valid.item.mean() < 12
+
+
 def test_the_same_seed_gives_the_same_split_and_another_one_another() -> None:
     whole = planted(PlantedConfig())
     first, again, other = (split(whole, SplitConfig(seed=seed)).test.fingerprint() for seed in (1, 1, 2))
@@ -174,7 +216,7 @@ def test_a_missing_valid_part_is_carved_out_of_train() -> None:
     assert keys(split(whole, SplitConfig(valid=0.2, seed=1)).valid) != keys(parts.valid)
 
 
-@pytest.mark.parametrize("strategy", ["temporal", "leave_last_out"])
+@pytest.mark.parametrize("strategy", ["temporal", "latest", "leave_last_out"])
 def test_timestamps_are_asked_for(strategy: str) -> None:
     with pytest.raises(UserError, match=f"{strategy} needs timestamps.*set data.timestamp"):
         split(planted(PlantedConfig()), SplitConfig(strategy=strategy))

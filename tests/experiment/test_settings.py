@@ -39,7 +39,9 @@ def test_every_value_of_an_experiment_has_its_setting() -> None:
 
 
 def test_choices_and_shipped_defaults_are_told() -> None:
-    assert SETTINGS["split.strategy"].meaning.endswith("One of random, temporal, leave_last_out, fixed.")
+    assert SETTINGS["split.strategy"].meaning.endswith(
+        "One of random, temporal, latest, leave_last_out, fixed."
+    )
     assert SETTINGS["search_space"].default == "full"
     assert SETTINGS["search.objectives"].default == "[ndcg@20, refresh_macs]"
     assert SETTINGS["data.path"].default == ""
