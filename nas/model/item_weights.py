@@ -26,10 +26,10 @@ from nas.model.sparse_regression import sparse_regression
 from nas.model.timeline import moments_of
 from nas.space.closed_form import ItemBranch
 
-MOST_ITEMS = {"ease": 15_000, "slim": 10_000}
-"""Three or two (I, I) float32 matrices live at once; EASE's time grows with I cubed, at this size minutes and 2.7 GB a fit,
-and SLIM's with the items times the weights."""
-_MATRICES = {"ease": 3, "slim": 2}
+MOST_ITEMS = {"ease": 15_000, "slim": 10_000, "next": 10_000}
+"""So many (I, I) float32 matrices live at once; EASE's time grows with I cubed, at this size minutes and 2.7 GB a fit, that
+of `next` thrice as fast, and SLIM's with the items times the weights."""
+_MATRICES = {"ease": 3, "slim": 2, "next": 4}
 
 
 def item_obstacle(kind: str, interactions: Interactions) -> str | None:
@@ -55,6 +55,14 @@ def item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tensor
     if branch.kind == "slim":
         found = sparse_regression(co_occurrences(interactions, branch), branch.l1, branch.regularisation)
         return compact(largest_of_columns(found, branch.neighbours))
+    if branch.kind == "next":
+        weights = next_weights(
+            co_occurrences(interactions, branch),
+            co_occurrences(interactions, branch, later=True),
+            branch.regularisation,
+            branch.dropout,
+        )
+        return compact(largest_of_columns(weights, branch.neighbours)) if branch.neighbours else weights
     timed = branch.proximity > 0 and interactions.timestamp is not None
     if not timed and 2 * interactions.n_users < interactions.n_items:
         weighted = diags_array(np.sqrt(_user_weights(interactions, branch))) @ histories_of(interactions)
@@ -78,6 +86,23 @@ def ease_weights(gram: torch.Tensor, regularisation: float, dropout: float = 0.0
     diagonal = gram.diagonal()
     diagonal.add_(regularisation + dropout / (1 - dropout) * diagonal)
     return _without_self(_inverse(gram))
+
+
+def next_weights(
+    gram: torch.Tensor, after: torch.Tensor, regularisation: float, dropout: float = 0.0
+) -> torch.Tensor:
+    """Return B (I, I) with a zero diagonal: B = (gram + L)^-1 after, L the diagonal that `ease_weights` adds.
+
+    Args:
+        gram: (I, I) float32, overwritten.
+        after: (I, I) float32; row i holds how often each item was had after i. Overwritten.
+        regularisation: above 0.
+        dropout: below 1.
+    """
+    diagonal = gram.diagonal()
+    diagonal.add_(regularisation + dropout / (1 - dropout) * diagonal)
+    weights = torch.cholesky_solve(after.fill_diagonal_(0), torch.linalg.cholesky(gram))
+    return weights.fill_diagonal_(0).contiguous()
 
 
 def ease_weights_by_users(matrix: csr_array, regularisation: float, dropout: float = 0.0) -> torch.Tensor:
@@ -116,17 +141,21 @@ def _inverse(matrix: torch.Tensor) -> torch.Tensor:
     return lower.tril() + lower.tril(-1).t()
 
 
-def co_occurrences(interactions: Interactions, branch: ItemBranch) -> torch.Tensor:
-    """Return (I, I) float32: for two items, the users who had both, each counted by `user_norm` and `proximity`."""
+def co_occurrences(interactions: Interactions, branch: ItemBranch, *, later: bool = False) -> torch.Tensor:
+    """Return (I, I) float32: for two items, the users who had both, each counted by `user_norm` and `proximity`.
+
+    With `later`, only where the column's item was had after the row's or at the same moment; as in data without times.
+    """
     user_weight = _user_weights(interactions, branch)
-    if branch.proximity == 0 or interactions.timestamp is None:
+    if interactions.timestamp is None or not (branch.proximity or later):
         matrix = histories_of(interactions)
         return torch.from_numpy((matrix.T @ (diags_array(user_weight) @ matrix)).toarray().astype(np.float32))
     gram = np.zeros((interactions.n_items, interactions.n_items), dtype=np.float32)
     moments = moments_of(interactions)
     steps = np.arange(int(moments.max(initial=0)) + 1)
-    share = (1 / np.sqrt(1 + steps / branch.proximity)).astype(np.float32)
-    _add_pairs(interactions.offsets, interactions.item, moments, share, user_weight, gram)
+    decay = steps / branch.proximity if branch.proximity else np.zeros(len(steps))
+    share = (1 / np.sqrt(1 + decay)).astype(np.float32)
+    _add_pairs(interactions.offsets, interactions.item, moments, share, user_weight, later, gram)
     return torch.from_numpy(gram)
 
 
@@ -144,12 +173,14 @@ def _add_pairs(
     moments: NDArray[np.int32],
     share: NDArray[np.float32],
     user_weight: NDArray[np.float32],
+    later: bool,
     gram: NDArray[np.float32],
 ) -> None:
     for user in range(len(offsets) - 1):
         for a in range(offsets[user], offsets[user + 1]):
             for b in range(offsets[user], offsets[user + 1]):
-                gram[items[a], items[b]] += user_weight[user] * share[abs(moments[a] - moments[b])]
+                if moments[b] >= moments[a] or not later:
+                    gram[items[a], items[b]] += user_weight[user] * share[abs(moments[a] - moments[b])]
 
 
 def cosine_weights(interactions: Interactions, nearest: int, shrink: float) -> csr_array:

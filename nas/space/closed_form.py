@@ -51,23 +51,25 @@ class ItemBranch(BaseModel):
     `ease`: the weights that predict each item from the others (Steck, WWW 2019), the closed form of a linear
     autoencoder without self-connections; with `dropout`, that of one trained with dropout (EDLAE; Steck, NeurIPS 2020).
     `slim`: non-negative and mostly zero, from an elastic net of each item on the others (SLIM; Ning and Karypis, ICDM 2011).
+    `next`: the weights that predict what a user had after an item, or along with it, by ridge regression (SLIT; Choi et al.,
+    WWW 2021).
     `cosine`: similarities of an item to its nearest (Sarwar et al., WWW 2001).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["ease", "slim", "cosine"] = "ease"
+    kind: Literal["ease", "slim", "next", "cosine"] = "ease"
     """How the weights are found."""
     regularisation: float = Field(default=500.0, gt=0)
-    """ease, slim: added to the diagonal of the items' co-occurrences. cosine: added to the denominator."""
+    """ease, slim, next: added to the diagonal of the items' co-occurrences. cosine: added to the denominator."""
     l1: float = Field(default=1.0, gt=0)
     """slim: an item that shares no more than so many users with another gets no weight for it; more, fewer weights."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """ease: p of the dropout whose expectation is regularised with, p / (1 - p) of the diagonal."""
+    """ease, next: p of the dropout whose expectation is regularised with, p / (1 - p) of the diagonal."""
     user_norm: float = Field(default=0.0, ge=0, le=1)
-    """ease, slim: a user with n interactions counts (n / typical n) ** -user_norm; 0 counts all users alike."""
+    """ease, slim, next: a user with n interactions counts (n / typical n) ** -user_norm; 0 counts all users alike."""
     proximity: float = Field(default=0.0, ge=0)
-    """ease, slim: two items d steps apart in a user's time line count 1 / sqrt(1 + d / proximity), interactions of the same
+    """ease, slim, next: two items d steps apart in a user's time line count 1 / sqrt(1 + d / proximity), interactions of the same
     moment being one step; 0 counts all pairs alike, as does data without timestamps."""
     rating: float = Field(default=0.0, ge=0)
     """An item of the history counts 1 + rating * z, z the standardised rating within -2 to 2; 0 counts all alike, as
@@ -86,6 +88,7 @@ class ItemBranch(BaseModel):
         plain = {
             "ease": {"l1": 1.0},
             "slim": {"dropout": 0.0},
+            "next": {"l1": 1.0},
             "cosine": {"l1": 1.0, "dropout": 0.0, "user_norm": 0.0, "proximity": 0.0},
         }
         return self.model_copy(update=plain[self.kind])

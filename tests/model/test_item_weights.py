@@ -74,6 +74,51 @@ def test_ease_with_dropout_is_its_closed_form(dropout: float, small: Interaction
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("proximity", [0.0, 2.0])
+def test_next_predicts_what_came_after_or_along_with_an_item(proximity: float, small: Interactions) -> None:
+    data = timed(small)
+    settings = {"regularisation": 7.0, "dropout": 0.4, "proximity": proximity, "user_norm": 0.5}
+    branch = ItemBranch.model_validate({"kind": "next", **settings})
+    moments, counts = moments_of(data), np.bincount(data.user, minlength=data.n_users)
+    typical = np.exp(np.log(np.maximum(counts, 1)).mean())
+    after = np.zeros((data.n_items, data.n_items))
+    for a in range(len(data)):
+        for b in range(len(data)):
+            steps = moments[b] - moments[a]
+            if data.user[a] == data.user[b] and a != b and steps >= 0:
+                share = 1 / np.sqrt(1 + steps / proximity) if proximity else 1
+                after[data.item[a], data.item[b]] += share * (counts[data.user[a]] / typical) ** -0.5
+    gram = co_occurrences(data, branch).double().numpy()
+    due = np.linalg.solve(gram + np.diag(7.0 + 0.4 / 0.6 * np.diag(gram)), after)
+    np.fill_diagonal(due, 0)
+    found = fit_items(branch, data).weights
+    assert isinstance(found, torch.Tensor)
+    np.testing.assert_allclose(found.numpy(), due, rtol=1e-3, atol=1e-4)
+    # What came before is not what came next, unless nobody knows.
+    other = replace(data, timestamp=-data.timestamp if data.timestamp is not None else None)
+    assert not np.allclose(fit_items(branch, other).weights.numpy(), due, atol=1e-2)
+    bare = replace(data, timestamp=None)
+    both = co_occurrences(bare, branch, later=True)
+    assert torch.equal(both, co_occurrences(bare, branch))
+
+
+def test_next_knows_which_of_two_items_follows_the_other() -> None:
+    # Everybody has b right after a; whoever had a last is told b, whoever had b last is not told a.
+    users = 30
+    rng = np.random.default_rng(0)
+    triples = sorted((user, item, time) for user in range(users) for item, time in (
+        (0, 10), (1, 11), (2 + int(rng.integers(4)), 5)))  # fmt: skip
+    user, item, time = (np.array(column) for column in zip(*triples, strict=True))
+    data = Interactions(
+        user.astype(np.int32), item.astype(np.int32), tuple(map(str, range(users))), tuple("abcdef"),
+        timestamp=time.astype(np.int64),
+    )  # fmt: skip
+    weights = fit_items(ItemBranch(kind="next", regularisation=1.0), data).weights
+    assert isinstance(weights, torch.Tensor)
+    assert weights[0, 1] > 1
+    assert weights[1, 0] < 0
+
+
 def test_ratings_weigh_the_history_and_not_the_weights(small: Interactions) -> None:
     rated = replace(small, rating=np.random.default_rng(0).integers(1, 6, len(small)).astype(np.float32))
     plain, weighed = fit_items(ItemBranch(), rated), fit_items(ItemBranch(rating=0.3), rated)
@@ -85,7 +130,7 @@ def test_ratings_weigh_the_history_and_not_the_weights(small: Interactions) -> N
     np.testing.assert_allclose(weighed.histories.data, np.maximum(1 + 0.3 * z, 0.1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["ease", "slim", "cosine"])
+@pytest.mark.parametrize("kind", ["ease", "slim", "next", "cosine"])
 def test_an_item_counts_by_its_age_and_its_rating_and_weights_do_not(kind: str, small: Interactions) -> None:
     data = replace(
         timed(small), rating=np.random.default_rng(0).integers(1, 6, len(small)).astype(np.float32)

@@ -96,7 +96,7 @@ def test_ease_and_gfcf_are_points_of_the_full_space(preset: str, branch: str) ->
         ({"branches": {"item": {"dropout": [0.5, 1]}}}, "dropout: expected less than 1, but got 1"),
         (
             {"branches": {"item": {"kind": "knn"}}},
-            "kind: expected 'ease', 'slim' or 'cosine', but got 'knn'",
+            "kind: expected 'ease', 'slim', 'next' or 'cosine', but got 'knn'",
         ),
         ({"branches": {"spectral": {"rank": {"min": 0.5, "max": 2.5}}}}, "rank: give choices"),
         (

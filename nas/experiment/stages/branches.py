@@ -171,6 +171,8 @@ def _that_matter(context: Context, name: str, genes: Genes) -> Genes:
         kept["kind"] = tuple(
             kind for kind in genes["kind"] if not item_obstacle(str(kind), context.interactions)
         )
+        if timestamp is None and len(kept["kind"]) > 1:
+            kept["kind"] = tuple(kind for kind in kept["kind"] if kind != "next")
     return kept
 
 
