@@ -76,10 +76,7 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
     "user_shares": ("float32", ("U",)),  # B
     "left": ("float32", ("I", "r")),  # L
     "right": ("float32", ("r", "I")),  # R
-    "counts": (
-        "float32",
-        ("N",),
-    ),  # how much each item of `seen_items` counts, whatever its age; without it, 1
+    "counts": ("float32", ("N",)),  # what each item of `seen_items` counts, whatever its age; 1 without it
     "ages": ("int32", ("N",)),  # steps from each to the end of its user's time line, at least 0
     "fade": ("float32", ("1",)),  # above 0; with `ages` or not at all
 }
@@ -354,10 +351,8 @@ class HistoryBranch:
         self._of_item, self._of_user = (arrays.get(f"{name}_{key}_shares", none) for key in ("item", "user"))
         self._had = arrays["seen_indptr"], arrays["seen_items"]
         self._counts, self._ages = arrays.get(f"{name}_counts"), arrays.get(f"{name}_ages")
-        self._fade, self._dense = (
-            arrays.get(f"{name}_fade", none).astype(np.float64),
-            arrays.get(f"{name}_dense"),
-        )
+        self._fade = arrays.get(f"{name}_fade", none).astype(np.float64)
+        self._dense = arrays.get(f"{name}_dense")
         sparse = [arrays.get(f"{name}_{key}", none) for key in ("indptr", "items", "weights")]
         self._indptr, self._items, self._weights = sparse
         self._left = arrays.get(f"{name}_left", np.zeros((items, 0)))

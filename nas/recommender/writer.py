@@ -321,10 +321,11 @@ exist, the file that is damaged or cannot be written. 1: standard output cannot 
 
 Someone who is not among the users is served by `fold-in`, from the items they had. `--new` (of `recommend` and `rerank`)
 names items that a user has had since the training and that are not in the history yet. Both count at once, by what the
-network itself computes, without training anew{_order(contents)}. `explain` says what each item of the history adds to a score, most first:
-how much lower the score would be had the network not heard of it. `personal` is the rest of the score: what is known of
-the user beyond these items and, where the network is not linear, what the items do together. `seen`: the item is in the
-history itself. `explain -k 1000` lists the whole history.
+network itself computes, without training anew{_order(contents)}.
+
+`explain` says what each item of the history adds to a score, most first: how much lower the score would be had the network
+not heard of it. `personal` is the rest of the score: what is known of the user beyond these items and, where the network is
+not linear, what the items do together. `seen`: the item is in the history itself. `explain -k 1000` lists the whole history.
 
 What may be in a list of `recommend`, `recommend-all` and `fold-in`:
 
@@ -410,7 +411,7 @@ again. The arrays and what they mean are described at the head of `recommender.p
 def _order(contents: ArtefactContents) -> str:
     aged = any("ages" in branch for branch in contents.branches.values())
     return (
-        ". Give them in the order in which they were had, the latest last: the later, the more they count"
+        ".\nGive them in the order in which they were had, the latest last: the later, the more they count"
         if aged
         else ""
     )
