@@ -58,6 +58,8 @@ def test_what_is_exported_ranks_as_the_run_does_and_folds_in_by_order(run: nas.R
         if "graph" not in one["architecture"]
     )  # fmt: skip
     model = nas.Recommender.load(run.export(tmp_path / "model", alone["id"]))
+    told = (tmp_path / "model" / "README.md").read_text()
+    assert ("the latest last" in told) == (alone["architecture"]["item"]["recency"] > 0)
     context = Context.open(run.experiment, run.path)
     scorer = full_scorer(
         context, Architecture.model_validate(alone["architecture"]), refitted_states(context, alone)
