@@ -358,6 +358,11 @@ class HistoryBranch:
         self._left = arrays.get(f"{name}_left", np.zeros((items, 0)))
         self._right = arrays.get(f"{name}_right", np.zeros((0, items)))
 
+    @property
+    def aged(self) -> bool:
+        """Whether it matters when an item was had."""
+        return self._ages is not None
+
     def counts(self, begin: int, end: int, later: int) -> Floats:
         """Return how much the items of `seen_items[begin:end]` count where so many were had later."""
         found = np.ones(end - begin) if self._counts is None else self._counts[begin:end].astype(np.float64)
@@ -703,7 +708,7 @@ class Recommender:
         `new` are items that the user has had since the training, the latest last. They count at once, as items of the
         history do: see `GraphNetwork`. Without any that is not in the history, the answer is that of the training.
         """
-        (row,), added = self._indices("user", [user]), self._indices("item", new)
+        (row,), added = self._indices("user", [user]), self._indices("item", self._in_order(new))
         if added:
             known = set(self._history(row).tolist())
             added = [item for item in added if item not in known]
@@ -810,7 +815,7 @@ class Recommender:
         without: Iterable[object] = (),
         diversity: float = 0,
     ) -> Wanted:
-        if isinstance(diversity, str) or not 0 <= diversity <= 1:
+        if not isinstance(diversity, int | float | np.number) or not 0 <= diversity <= 1:
             raise InputError(f"diversity must be a number in 0..1, but is {diversity!r}")
         bars, allowed = self._indices("item", without), None if only is None else self._indices("item", only)
         barred = None
@@ -852,7 +857,10 @@ class Recommender:
         An item that occurs twice counts once, where it is latest, and those of the history are left out. An empty
         history gets the most popular items. The graph branch folds in by its own network: see `GraphNetwork`.
         """
-        wanted, counted = self._wanted(k, **filters), self._one_by_one(self._indices("item", history))
+        wanted, counted = (
+            self._wanted(k, **filters),
+            self._one_by_one(self._indices("item", self._in_order(history))),
+        )
         if not len(counted[0]):
             best = self._popular(wanted.pool, counted[0], wanted.barred)
             return self._ranking(self._diversified(best, wanted), "popularity")
@@ -947,6 +955,11 @@ class Recommender:
         """Return a user's history, and for each branch how much its items count where so many were had later."""
         part = self._indptr[user], self._indptr[user + 1]
         return self._history(user), [branch.counts(*part, later) for _, branch in self._branches]
+
+    def _in_order(self, items: Iterable[object]) -> Iterable[object]:
+        if isinstance(items, set | frozenset) and any(branch.aged for _, branch in self._branches):
+            raise InputError("a set of items has no order; expected a list, the latest last")
+        return items
 
     def _one_by_one(self, items: Sequence[int]) -> Counted:
         """Return the history of someone who had these items one after the other, each where it is latest."""
@@ -1389,7 +1402,8 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return
     found = getattr(model, command.replace("-", "_"))(**given)
     if found == []:
-        hint = "; items of the history are left out, see --with-seen" if given.get("exclude_seen") else ""
+        left_out = given.get("exclude_seen") and given.get("only") != []
+        hint = "; items of the history are left out, see --with-seen" if left_out else ""
         print(f"recommender: nothing is left that may be in the list{hint}", file=sys.stderr)
     yield from ({"rows": found},) if command == "recommend-all" else (one._asdict() for one in found)
 

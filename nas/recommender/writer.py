@@ -320,11 +320,12 @@ Exit code 0: done. 2: the input is wrong; one line on standard error names the i
 exist, the file that is damaged or cannot be written. 1: standard output cannot be written. 130: interrupted.
 
 Someone who is not among the users is served by `fold-in`, from the items they had. `--new` (of `recommend` and `rerank`)
-names items that a user has had since the training and that are not in the history yet. Both count at once, by what the
-network itself computes, without training anew{_order(contents)}.
+names items that a user has had since the training; those that are in the history already change nothing. Both count at
+once, by what the network itself computes, without training anew{_order(contents)}. An id
+that is unknown is an error: leave it out.
 
-`explain` says what each item of the history adds to a score, most first: how much lower the score would be had the network
-not heard of it. `personal` is the rest of the score: what is known of the user beyond these items and, where the network is
+`explain` says what each item of a user's history adds to a score, most first and perhaps less than nothing: how much lower
+the score would be had the network not heard of it, all else as it is. `personal` is the rest of the score: what is known of the user beyond these items and, where the network is
 not linear, what the items do together. `seen`: the item is in the history itself. `explain -k 1000` lists the whole history.
 
 What may be in a list of `recommend`, `recommend-all` and `fold-in`:
@@ -387,9 +388,9 @@ trained by
 
 ## All that was measured
 
-`validation`: what choices were made on, a part held out of the training, by a model that had not seen it; each user has
-fewer items to find there, so it is lower than `test`, which is of this very model, fitted on both. `new users`: users of the
-training asked for as if they were new, beside the same users as trained. Larger is better but for `gini`, how unequally
+`validation`: what choices were made on, a part held out of the training, by a model that had not seen it; what is found
+there is not what is found in `test`, which is of this very model, fitted on both. `new users`: users of the training asked
+for as if they were new, beside the same users as trained. Larger is better but for `gini`, how unequally
 items are recommended (0 to 1); `novelty` is in bits, 1 more where items are half as popular; `diversity` how unlike the
 items of a list are in who had them (0 to 1); the others are shares, @k of lists of k items.
 
@@ -411,7 +412,8 @@ again. The arrays and what they mean are described at the head of `recommender.p
 def _order(contents: ArtefactContents) -> str:
     aged = any("ages" in branch for branch in contents.branches.values())
     return (
-        ".\nGive them in the order in which they were had, the latest last: the later, the more they count"
+        ".\nGive them in the order in which they were had, the latest last, each once, where it was latest: the later, the more\n"
+        "they count, each one a step after the one before it"
         if aged
         else ""
     )

@@ -65,7 +65,7 @@ def test_given_items_are_ranked_whether_seen_or_not(model: Recommender) -> None:
 
 
 def test_wrong_filters_are_refused(model: Recommender) -> None:
-    for diversity in (-0.1, 1.1, float("nan")):
+    for diversity in (-0.1, 1.1, float("nan"), None, "0.3"):
         with pytest.raises(InputError, match=r"diversity must be a number in 0..1"):
             model.recommend("u1", diversity=diversity)
     with pytest.raises(UnknownId, match="unknown item: 'x'"):

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from nas.recommender.recommender import ArtefactError, Recommender
+from nas.recommender.recommender import ArtefactError, InputError, Recommender
 from nas.recommender.writer import ArtefactContents, write_artefact
 
 USERS, ITEMS, RANK = 12, 20, 3
@@ -190,6 +190,9 @@ def test_what_is_new_counts_most_and_makes_the_rest_older(make: Make, tmp_path: 
     # What is known already is not new, and what is given twice counts where it is latest.
     new = [f"i{n}" for n in (other, one, had[0], other)]
     assert_due(model.recommend("u1", new=new, **everything), [*had, one, other], [*old(2), 1 / 1.5, 1.0])
+    for ask in (lambda items: model.fold_in(items), lambda items: model.recommend("u1", new=items)):
+        with pytest.raises(InputError, match="a set of items has no order"):
+            ask({"i2", "i7"})
     folded = model.fold_in([f"i{n}" for n in (7, 2, 5, 7)], **everything)
     assert_due(folded, [2, 5, 7], [1 / 2, 1 / 1.5, 1.0])
 
