@@ -154,7 +154,10 @@ def history_costs(model: HistoryModel, n_users: int, n_items: int, n_interaction
         dense = isinstance(model.weights, torch.Tensor)
         macs = n_interactions * (model.entries // n_items)
         stored = n_items**2 if dense else 2 * model.entries + 2 * (n_items + 1)
-    weighted = n_interactions * (model.counted + (model.ages is not None))
+    weighted = n_interactions * model.counted
+    if model.ages is not None:
+        # And how fast they fade.
+        weighted += n_interactions + 1
     return {
         "parameters": model.entries + 2 * n_items * rank,
         "refresh_macs": macs + n_interactions * rank + n_users * n_items * rank,
