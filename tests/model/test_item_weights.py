@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from nas.data import Interactions
-from nas.model.history import histories_of, largest_products
+from nas.model.evaluation import history_costs
+from nas.model.history import counted_by, histories_of, largest_products
 from nas.model.item_weights import (
     co_occurrences,
     ease_weights,
@@ -144,6 +145,12 @@ def test_an_item_counts_by_its_age_and_its_rating_and_weights_do_not(kind: str, 
         due[user] += counted.data[entry] / (1 + ages_of(data)[entry] / 2) * weights[item]
     np.testing.assert_allclose(scores(branch, data), due, rtol=1e-4, atol=1e-6)
     assert not np.allclose(due, scores(branch.model_copy(update={"recency": 0.0}), data))
+    sizes = (small.n_users, small.n_items, len(small))
+    old, young = (
+        history_costs(one, *sizes)["artefact_bytes"]
+        for one in (fit_items(branch, data), counted_by(plain, data, rating=0.3))
+    )
+    assert old - young == 4 * (len(small) + 1)
     other = branch.model_copy(update={"recency": 7.0, "rating": 0.0})
     assert other.fitted() == branch.fitted() != branch.model_copy(update={"neighbours": 4}).fitted()
 
