@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from nas.data import Interactions, PlantedConfig, planted
 from nas.experiment.stages.fold_in import RIDGES, choose_ridge
 from nas.model.metrics import per_user
+from nas.recommender import Recommender
 from nas.recommender.fold_in_map import fold_in_maps
+from nas.recommender.recommender import Ranking
 from nas.recommender.writer import ArtefactContents, assembled
 
 Floats = NDArray[np.float32]
@@ -112,3 +114,38 @@ def test_the_best_of_all_ridges_is_chosen(parts: tuple[Interactions, Interaction
 
     ridge, found = choose_ridge(contents, held, users)
     assert found["ndcg@20"] == quality(ridge) == max(map(quality, RIDGES))
+
+
+@pytest.mark.parametrize("branch", ["spectral", "item"])
+def test_where_age_counts_users_are_asked_for_in_the_order_of_their_time_line(
+    branch: str, parts: tuple[Interactions, Interactions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, held = parts
+    rng, items = np.random.default_rng(0), item_states(history)
+    ages = np.concatenate([rng.permutation(count) for count in np.diff(history.offsets)]).astype(np.int32)
+    contents = replace(
+        contents_of(history, means_of(history, items), items, 0),
+        fusion={"graph": 1.0, branch: 1.0},
+        branches={
+            branch: {
+                "dense": rng.standard_normal((history.n_items,) * 2, dtype=np.float32),
+                "ages": ages,
+                "fade": np.array([0.5], np.float32),
+            }
+        },
+    )
+    due = {
+        tuple(history.item_ids[item] for item in history.item[a:b][np.argsort(-ages[a:b])])
+        for a, b in zip(history.offsets[:-1], history.offsets[1:], strict=True)
+    }
+    asked: set[tuple[object, ...]] = set()
+    fold_in = Recommender.fold_in
+
+    def noted(model: Recommender, items: list[object], k: int) -> Ranking:
+        asked.add(tuple(items))
+        return fold_in(model, items, k)
+
+    monkeypatch.setattr(Recommender, "fold_in", noted)
+    choose_ridge(contents, held, users_of(history, held)[:20])
+    assert len(asked) == 20
+    assert asked <= due

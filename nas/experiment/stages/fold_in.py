@@ -55,7 +55,8 @@ def choose_ridge(
 
     def history(user: int) -> NDArray[np.int32]:
         part = slice(contents.seen_indptr[user], contents.seen_indptr[user + 1])
-        ages = contents.branches.get("item", {}).get("ages")
+        # Where order counts, as they were had.
+        ages = next((branch["ages"] for branch in contents.branches.values() if "ages" in branch), None)
         order = slice(None) if ages is None else np.argsort(-ages[part], kind="stable")
         return contents.seen_items[part][order]
 
