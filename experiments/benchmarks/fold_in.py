@@ -31,9 +31,10 @@ from nas.model.training import TrainingData
 from nas.model.weights import Weights
 from nas.randomness import stream
 from nas.recommender import Recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.fold_in_map import fold_in_maps
 from nas.recommender.recommender import Ranking
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.writer import write_artefact
 from nas.space import Architecture, Recipe
 
 K = 20

@@ -19,8 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from nas.data import Interactions
 from nas.recommender import Recommender, recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.recommender import Best, Ranking
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.writer import write_artefact
 
 K = 10
 ASKED = 200  # different users of the rows for one user

@@ -25,7 +25,7 @@ from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
 from nas.model.evaluation import final_states
-from nas.recommender.writer import PRECISIONS
+from nas.recommender.precision import PRECISIONS
 from nas.space.architecture import Architecture
 
 DEFAULT = "ml-100k"

@@ -10,9 +10,10 @@ from nas.data import Interactions, PlantedConfig, planted
 from nas.experiment.stages.fold_in import RIDGES, choose_ridge
 from nas.model.metrics import per_user
 from nas.recommender import Recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.fold_in_map import fold_in_maps
 from nas.recommender.recommender import Ranking
-from nas.recommender.writer import ArtefactContents, assembled
+from nas.recommender.writer import assembled
 
 Floats = NDArray[np.float32]
 BLOCKS, K = 6, 20

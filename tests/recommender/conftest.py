@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.fold_in_map import fold_in_maps
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.writer import write_artefact
 
 Make = Callable[..., ArtefactContents]
 

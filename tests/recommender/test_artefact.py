@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from nas.errors import UserError
 from nas.recommender import ArtefactError, Recommender, recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.recommender import manifest_sha256
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.writer import write_artefact
 
 Make = Callable[..., ArtefactContents]
 FILES = {

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.fold_in_map import fold_in_maps
-from nas.recommender.writer import ArtefactContents
 
 Make = Callable[..., ArtefactContents]
 # Arguments of the fixture `make`.

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.recommender import ArtefactError, InputError, Recommender
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.writer import write_artefact
 
 USERS, ITEMS, RANK = 12, 20, 3
 Floats = NDArray[np.float64]

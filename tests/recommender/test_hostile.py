@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, random_array
 
 from nas.recommender import ArtefactError, Recommender, recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.recommender import Ranking, manifest_sha256
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.writer import write_artefact
 
 Files = dict[str, bytes]
 Floats = NDArray[np.float64]

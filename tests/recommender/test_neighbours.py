@@ -15,8 +15,9 @@ import pytest
 
 from nas.errors import UserError
 from nas.recommender import ArtefactError, Recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.neighbours import Measured, ann_addition, built, embeddings, listed, measure
-from nas.recommender.writer import ArtefactContents, _model, assembled, write_artefact
+from nas.recommender.writer import _model, assembled, write_artefact
 
 index_module = pytest.importorskip("usearch.index")
 

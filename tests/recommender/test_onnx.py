@@ -19,9 +19,10 @@ from scipy.sparse import csr_array
 
 from nas.errors import UserError
 from nas.recommender import ArtefactError, Recommender, onnx_model
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.onnx_check import compare
 from nas.recommender.onnx_model import onnx_addition
-from nas.recommender.writer import ArtefactContents, _model, assembled, write_artefact
+from nas.recommender.writer import _model, assembled, write_artefact
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

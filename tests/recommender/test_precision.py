@@ -18,8 +18,10 @@ from scipy.sparse import csr_array, random_array
 
 from nas.errors import UserError
 from nas.recommender import ArtefactError, Recommender
+from nas.recommender.contents import ArtefactContents
+from nas.recommender.precision import PRECISIONS, narrowed
 from nas.recommender.recommender import BRANCH_LAYOUT, LAYOUT, _graph_layout, _widened
-from nas.recommender.writer import PRECISIONS, ArtefactContents, assembled, narrowed, write_artefact
+from nas.recommender.writer import assembled, write_artefact
 
 Make = Callable[..., ArtefactContents]
 NUMBERS = st.floats(-100, 100, width=32)

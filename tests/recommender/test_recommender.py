@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from nas.recommender import Recommender, recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.recommender import Explanation, InputError, Ranking, Table, UnknownId
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.writer import write_artefact
 
 Make = Callable[..., ArtefactContents]
 ARRAYS = ("user_embeddings", "item_embeddings", "seen_indptr", "seen_items", "fold_in")

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from nas.recommender import Recommender, recommender
-from nas.recommender.writer import ArtefactContents, write_artefact
+from nas.recommender.contents import ArtefactContents
+from nas.recommender.writer import write_artefact
 
 Make = Callable[..., ArtefactContents]
 BARE = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error"}

@@ -26,8 +26,9 @@ from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights
 from nas.recommender import neighbours, onnx_model
 from nas.recommender.addition import Addable, library
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.fold_in_map import fold_in_maps
-from nas.recommender.writer import ArtefactContents, assembled, write_artefact
+from nas.recommender.writer import assembled, write_artefact
 from nas.space.architecture import Architecture
 from nas.space.picture import picture
 

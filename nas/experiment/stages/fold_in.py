@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from nas.data.interactions import Interactions
 from nas.model.metrics import per_user
 from nas.recommender import Recommender
+from nas.recommender.contents import ArtefactContents
 from nas.recommender.fold_in_map import fold_in_maps
 from nas.recommender.recommender import Ranking
-from nas.recommender.writer import ArtefactContents, assembled
+from nas.recommender.writer import assembled
 
 # Relative to the mean squared length of a history's mean.
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
