@@ -27,8 +27,9 @@ from nas.model.timeline import moments_of
 from nas.space.closed_form import ItemBranch
 
 MOST_ITEMS = {"ease": 15_000, "slim": 10_000, "next": 10_000}
-"""So many (I, I) float32 matrices live at once; EASE's time grows with I cubed, at this size minutes and 2.7 GB a fit, that
-of `next` thrice as fast, and SLIM's with the items times the weights."""
+"""Items of the largest catalogue: time grows with their number cubed (a fit of EASE takes minutes at this size, one of `next`
+three times as long for as many), SLIM's with the items times the weights."""
+# Of (I, I) float32, that live at once.
 _MATRICES = {"ease": 3, "slim": 2, "next": 4}
 
 
@@ -43,11 +44,11 @@ def item_obstacle(kind: str, interactions: Interactions) -> str | None:
 
 def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
     """Find the weights of an item branch."""
-    model = HistoryModel(histories_of(interactions), item_weights(branch, interactions))
+    model = HistoryModel(histories_of(interactions), _item_weights(branch, interactions))
     return counted_by(model, interactions, rating=branch.rating, recency=branch.recency)
 
 
-def item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tensor | csr_array:
+def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tensor | csr_array:
     """Return W (I, I): a history times W are its scores."""
     branch = branch.canonical()
     if branch.kind == "cosine":
@@ -55,6 +56,7 @@ def item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tensor
     if branch.kind == "slim":
         found = sparse_regression(co_occurrences(interactions, branch), branch.l1, branch.regularisation)
         return compact(largest_of_columns(found, branch.neighbours))
+    timed = branch.proximity > 0 and interactions.timestamp is not None
     if branch.kind == "next":
         weights = next_weights(
             co_occurrences(interactions, branch),
@@ -62,9 +64,7 @@ def item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tensor
             branch.regularisation,
             branch.dropout,
         )
-        return compact(largest_of_columns(weights, branch.neighbours)) if branch.neighbours else weights
-    timed = branch.proximity > 0 and interactions.timestamp is not None
-    if not timed and 2 * interactions.n_users < interactions.n_items:
+    elif not timed and 2 * interactions.n_users < interactions.n_items:
         weighted = diags_array(np.sqrt(_user_weights(interactions, branch))) @ histories_of(interactions)
         weights = ease_weights_by_users(csr_array(weighted), branch.regularisation, branch.dropout)
     else:
@@ -83,8 +83,7 @@ def ease_weights(gram: torch.Tensor, regularisation: float, dropout: float = 0.0
         regularisation: above 0.
         dropout: p, below 1.
     """
-    diagonal = gram.diagonal()
-    diagonal.add_(regularisation + dropout / (1 - dropout) * diagonal)
+    _regularise(gram, regularisation, dropout)
     return _without_self(_inverse(gram))
 
 
@@ -99,10 +98,14 @@ def next_weights(
         regularisation: above 0.
         dropout: below 1.
     """
-    diagonal = gram.diagonal()
-    diagonal.add_(regularisation + dropout / (1 - dropout) * diagonal)
+    _regularise(gram, regularisation, dropout)
     weights = torch.cholesky_solve(after.fill_diagonal_(0), torch.linalg.cholesky(gram))
     return weights.fill_diagonal_(0).contiguous()
+
+
+def _regularise(gram: torch.Tensor, regularisation: float, dropout: float) -> None:
+    diagonal = gram.diagonal()
+    diagonal.add_(regularisation + dropout / (1 - dropout) * diagonal)
 
 
 def ease_weights_by_users(matrix: csr_array, regularisation: float, dropout: float = 0.0) -> torch.Tensor:

@@ -19,7 +19,8 @@ SPACE: dict[str, Any] = {
     "name": "two-branches",
     "branches": {
         "graph": {"layers": 1, "hidden_size": 8, "aggregator": ["lightgcn"]},
-        "item": {"kind": ["ease", "slim", "cosine"], "regularisation": [10, 1, 100], "l1": [0.3, 1]},
+        # What came after an item is not known here: planted data has no times.
+        "item": {"kind": ["ease", "slim", "next", "cosine"], "regularisation": [10, 1, 100], "l1": [0.3, 1]},
     },
     "fusion": {"graph": 1, "item": [0, 1]},
 }
