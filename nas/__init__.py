@@ -18,6 +18,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 from nas.errors import UserError
 from nas.experiment.config import Experiment
 from nas.experiment.run import Run, compare_baselines, search
+from nas.experiment.worker import work
 from nas.recommender import Recommender
 
-__all__ = ["Experiment", "Recommender", "Run", "UserError", "compare_baselines", "search"]
+__all__ = ["Experiment", "Recommender", "Run", "UserError", "compare_baselines", "search", "work"]

@@ -46,6 +46,12 @@ ExperimentName = Annotated[
     str | None,
     typer.Argument(metavar="[EXPERIMENT.yaml]", help="A file or a shipped name; MovieLens 100K by default."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processes that share the work; by default one a core, where the data is large enough."
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as search.trials=50.")
 ]
@@ -58,10 +64,11 @@ def search_command(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run folder; results/NAME by default.")
     ] = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Run an experiment from data to recommender; run it again, and it goes on where it stopped."""
-    done = nas.search(experiment, run, tuple(overrides or ()))
+    done = nas.search(experiment, run, tuple(overrides or ()), workers)
     if as_json:
         _print_json(done.summary)
     else:
@@ -76,10 +83,11 @@ def baselines_command(
         Path | None,
         typer.Option("--run", metavar="DIR", help="The folder; results/NAME-baselines by default."),
     ] = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Tune and judge an experiment's baselines alone, without a search."""
-    found = nas.compare_baselines(experiment, run, tuple(overrides or ()))
+    found = nas.compare_baselines(experiment, run, tuple(overrides or ()), workers)
     if as_json:
         _print_json(found)
         return
@@ -100,11 +108,19 @@ def fidelity_command(
     n: Annotated[int, typer.Option("--n", min=FEWEST, help="Architectures to draw and train alone.")] = 50,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Measure how far the supernet's ranking agrees with training; run again, it goes on where it stopped."""
-    found = nas.Run(run).fidelity(n, seeds, seed)
+    found = nas.Run(run).fidelity(n, seeds, seed, workers)
     _print_json(found) if as_json else print_fidelity(found)
+
+
+@app.command("worker")
+def worker_command(run: RunPath, as_json: Json = False) -> None:
+    """Help whoever works in a run folder, from any machine that sees it, until that ends."""
+    done = nas.work(run)
+    _print_json({"jobs": done}) if as_json else print(f"{done} jobs done")
 
 
 @app.command("retrain")

@@ -23,6 +23,7 @@ from nas.experiment.reachable import check_reachable
 from nas.experiment.service_costs import ServiceCosts
 from nas.experiment.sizing import sized
 from nas.experiment.storage import open_storage
+from nas.experiment.team import Team
 from nas.experiment.trainings import Trainings
 from nas.graph.memory import keep_freed_memory
 from nas.model.evaluation import sample_users
@@ -176,6 +177,11 @@ class Context:
     def trainings(self) -> Trainings:
         """The stand-alone trainings."""
         return Trainings(self)
+
+    @cached_property
+    def team(self) -> Team:
+        """All processes that work in the folder."""
+        return Team(self)
 
     def read_test(self) -> Interactions:
         """Return the test part, and write down that it was read. Only the last stage calls this."""

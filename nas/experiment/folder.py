@@ -1,12 +1,13 @@
-"""The run folder: every file is written whole or not at all, by one process at a time."""
+"""The run folder: every file is written whole or not at all. One process holds it; others may help (see `team`)."""
 
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -17,6 +18,8 @@ from nas.yaml_file import read_yaml
 _EXPERIMENT = "experiment.yaml"
 # Differences that a line tells of.
 _TOLD = 3
+# Tries to hold a folder, and the pause after each: a worker that looks whether anybody does holds it for a moment.
+_TRIES, _PAUSE = 5, 0.02
 
 
 class RunFolder:
@@ -69,13 +72,21 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; UserError if another one holds it. A killed process holds nothing."""
         with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            for _ in range(_TRIES):
+                if try_lock(lock):
+                    break
+                time.sleep(_PAUSE)
+            else:
                 raise UserError(
-                    f"{self.path}: another process is working in it; wait for it to end"
-                ) from None
+                    f"{self.path}: another process is working in it; wait for it to end, or help it by `nas worker`"
+                )
             yield
+
+    @property
+    def held(self) -> bool:
+        """Whether a process holds the folder."""
+        with (self.path / ".lock").open("a") as lock:
+            return not try_lock(lock, shared=True)
 
     def write(self, name: str, fill: Callable[[Path], object]) -> None:
         """Let `fill` write a file (or a folder) beside `name`, then move it into place."""
@@ -100,6 +111,15 @@ class RunFolder:
         """Return what `write_json` wrote, or None if there is no such file."""
         path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def try_lock(file: IO[str], *, shared: bool = False) -> bool:
+    """Lock a file until it is closed, unless another process has; return whether it is locked."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -1,18 +1,20 @@
 """A run: all stages in order, and what came out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UserError
+from nas.experiment.clock import Clock
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import headline
-from nas.experiment.stages.baselines import tune_baselines
+from nas.experiment.stages.baselines import baseline_jobs, tune_baselines
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.contest import contest
 from nas.experiment.stages.export import additions_of, export
@@ -24,6 +26,7 @@ from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
+from nas.experiment.workers import at_work
 from nas.model.evaluation import final_states
 from nas.recommender.precision import PRECISIONS
 from nas.space.architecture import Architecture
@@ -67,13 +70,16 @@ class Run:
         """Write report.html anew from what the run holds and return its path."""
         return _write_report(self.folder, self.summary)
 
-    def fidelity(self, n: int = 50, seeds: int = 2, seed: int = 0) -> dict[str, Any]:
+    def fidelity(
+        self, n: int = 50, seeds: int = 2, seed: int = 0, workers: int | None = None
+    ) -> dict[str, Any]:
         """Measure how far the supernet's ranking agrees with training; write it into fidelity.json, summary and report.
 
         Args:
             n: architectures to draw and train alone.
             seeds: trainings of each.
             seed: of the draw, written down before anything is trained.
+            workers: as in `search`.
 
         Returns:
             What `nas.search.fidelity.rank_fidelity` says, with a row an architecture.
@@ -85,7 +91,9 @@ class Run:
         with self.folder.locked():
             recipe = recipe_of(self._finished("recipe.json"))
             weights, _ = train_supernet(context, recipe)
-            found = measure_fidelity(context, weights, recipe, n, seeds, seed)
+            with at_work(context, workers):
+                found = measure_fidelity(context, weights, recipe, n, seeds, seed)
+            context.team.dismiss()
             self.folder.write_json("fidelity.json", found)
             summary = summary | {"fidelity": {key: value for key, value in found.items() if key != "rows"}}
             self.folder.write_json("summary.json", summary)
@@ -177,7 +185,12 @@ class Run:
         return Architecture.model_validate(json.loads(trials["architecture"][0]))
 
 
-def search(experiment: Given = None, run: Path | str | None = None, overrides: tuple[str, ...] = ()) -> Run:
+def search(
+    experiment: Given = None,
+    run: Path | str | None = None,
+    overrides: tuple[str, ...] = (),
+    workers: int | None = None,
+) -> Run:
     """Run an experiment to its end, or go on with one that was interrupted.
 
     Args:
@@ -185,18 +198,23 @@ def search(experiment: Given = None, run: Path | str | None = None, overrides: t
             experiment that `run` holds already, or MovieLens 100K.
         run: the run folder; `results/NAME` by default.
         overrides: `section.key=value`, each in place of what the experiment says.
+        workers: processes that share the work on this machine (>= 1), this one included; None: one a core where that
+            pays, see `workers_of`. Others may join by `nas worker`. It changes nothing but the time.
 
     Raises:
         UserError: something in the experiment, the data or the folder is wrong; nothing was written then.
     """
     context = _open(experiment, run, overrides)
     with context.folder.locked():
-        _run_stages(context)
+        _run_stages(context, workers)
     return Run(context.folder.path)
 
 
 def compare_baselines(
-    experiment: Given = None, run: Path | str | None = None, overrides: tuple[str, ...] = ()
+    experiment: Given = None,
+    run: Path | str | None = None,
+    overrides: tuple[str, ...] = (),
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Tune the baselines of an experiment on its validation data and judge them on its test data, without a search.
 
@@ -205,6 +223,7 @@ def compare_baselines(
         run: the folder; `results/NAME-baselines` by default. What a search of the same experiment has tuned in it is
             used again.
         overrides: as in `search`.
+        workers: as in `search`.
 
     Returns:
         {users, best, metric, baselines, seconds}: `best` is the name of the baseline that is best on validation data by
@@ -214,8 +233,8 @@ def compare_baselines(
         UserError: as `search` does.
     """
     context = _open(experiment, run, overrides, "-baselines")
-    with context.folder.locked():
-        context.folder.write_json("environment.json", environment(context))
+    with context.folder.locked(), _at_work(context, workers):
+        context.team.post(baseline_jobs(context))
         return judge_baselines(context, choose_recipe(context), tune_baselines(context))
 
 
@@ -232,24 +251,36 @@ def _open(experiment: Given, run: Path | str | None, overrides: tuple[str, ...],
     return Context.open(chosen, Path(run) if run is not None else Path("results") / (chosen.name + suffix))
 
 
-def _run_stages(context: Context) -> None:
+def _run_stages(context: Context, workers: int | None) -> None:
     folder = context.folder
     summary = folder.read_json("summary.json")
     if summary is None:
-        summary = _make_summary(context)
+        clock = Clock(folder)
+        with clock.running(), _at_work(context, workers):
+            summary = _make_summary(context, clock)
         folder.write_json("summary.json", summary)
     if not (folder.path / "report.html").exists():
         _write_report(folder, summary)
 
 
-def _make_summary(context: Context) -> dict[str, Any]:
+@contextmanager
+def _at_work(context: Context, workers: int | None) -> Iterator[None]:
+    """Share the work of the block with other processes; what passed between them is removed when it is done."""
+    with at_work(context, workers) as number:
+        context.folder.write_json("environment.json", environment(context) | {"workers": number})
+        yield
+    context.team.dismiss()
+    context.trainings.dismiss()
+
+
+def _make_summary(context: Context, clock: Clock) -> dict[str, Any]:
     folder = context.folder
-    folder.write_json("environment.json", environment(context))
+    context.team.post(baseline_jobs(context))
     chosen = choose_recipe(context)
     recipe = recipe_of(chosen)
-    weights, supernet = train_supernet(context, recipe)
+    _, supernet = train_supernet(context, recipe)
     space, branches = settle_branches(context, partial(_lightgcn_states, context, chosen))
-    found = run_search(context, space, weights, recipe)
+    found = run_search(context, space)
     retrained = retrain_best(context, found, pareto(context, found), recipe)
     baselines = tune_baselines(context)
     retrained, tuning = contest(context, space, retrained, chosen, baselines)
@@ -258,11 +289,11 @@ def _make_summary(context: Context) -> dict[str, Any]:
     words = headline(context.experiment.metric, test["users"], test["winner"], test["baselines"])
     metrics = _metrics(winner, test["winner"])
     size = export(context, winner, metrics, folder.path / "recommender", evidence=words)
-    return summarise(context, chosen, supernet, branches, found, retrained, tuning, test, size)
+    return summarise(context, chosen, supernet, branches, found, retrained, tuning, test, size, clock.seconds)
 
 
 def _lightgcn_states(context: Context, chosen: dict[str, Any]) -> States:
-    """Return the final states of the tuned LightGCN; a run that goes on trains it again, for it is kept in memory alone."""
+    """Return the final states of the tuned LightGCN."""
     architecture = tuned_lightgcn(chosen)
     fitted = context.trainings.fit(architecture, recipe_of(chosen), context.experiment.search.seed)
     return final_states(architecture, fitted.weights, context.training.graph)[:2]

@@ -1,11 +1,13 @@
-"""The database of a run's Optuna studies."""
+"""Where a run's Optuna studies are stored: the search in a database, each tuning in a journal of its own."""
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 
 from nas.errors import UserError
 from nas.experiment.config import Experiment
@@ -25,6 +27,22 @@ def open_storage(experiment: Experiment, run: Path) -> BaseStorage:
         raise UserError(
             f"search.storage: {url!r} cannot be opened ({reason}); expected a database URL such as sqlite:///study.db"
         ) from None
+
+
+def open_journal(experiment: Experiment, run: Path, name: str) -> BaseStorage:
+    """Return where a tuning is stored: `search.storage`, or a file in the run folder.
+
+    SQLite is for one process, and several may tune at once; a journal also takes a tenth of the time.
+    """
+    if experiment.search.storage is not None:
+        return open_storage(experiment, run)
+    path = run / "tunings" / f"{name}.journal"
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        # A process that was killed while it wrote, or a full disk, leaves half a line, which Optuna would not read past.
+        held = path.read_bytes()
+        os.truncate(path, held.rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def study_name(experiment: Experiment, kind: str) -> str:

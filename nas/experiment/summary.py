@@ -20,8 +20,12 @@ def summarise(
     tuning: list[dict[str, Any]],
     test: dict[str, Any],
     artefact_bytes: int,
+    seconds_total: float,
 ) -> dict[str, Any]:
-    """Return the contents of `summary.json`; `retrained` is best first, costs are in seconds of wall-clock."""
+    """Return the contents of `summary.json`; `retrained` is best first, `seconds_total` wall-clock.
+
+    `seconds` of the stages are those of work, which several processes may have done at once.
+    """
     experiment, winner = context.experiment, retrained[0]
     architecture = Architecture.model_validate(winner["architecture"])
     cost = context.costs(architecture) | {"artefact_bytes": artefact_bytes}
@@ -80,7 +84,7 @@ def summarise(
         # Measured by a command of its own, when it is.
         "fidelity": None,
         "seconds": seconds,
-        "seconds_total": sum(seconds.values()),
+        "seconds_total": seconds_total,
     }
 
 

@@ -1,13 +1,20 @@
-"""Stand-alone trainings of a run; what was trained already, and is still in memory, is not trained again.
+"""Stand-alone trainings of a run; what was trained already, and is still in memory or in the folder, is not trained again.
 
 LightGCN is trained when the recipe is chosen, again as what the search has to beat, and again as a baseline: with equal
-settings and seed these are one training.
+settings and seed these are one training. What one process trains and another needs goes through the run folder.
 """
 
+import hashlib
+import json
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from nas.model.evaluation import evaluate, scorer_of
 from nas.model.fitting import Fitted, Patience, fit, refit
 from nas.model.weights import Weights
 from nas.space.architecture import Architecture
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
 
 # On Gowalla, 59 trainings of 64 columns.
 _MOST_BYTES = 2**30
+_FOLDER = "trainings"
 
 
 class Trainings:
@@ -40,9 +48,11 @@ class Trainings:
         `report` hears of the looks at the validation data as they are made: not of those of a training that is kept.
         """
         context = self._context
-        settings = context.experiment.retrain
+        settings, name = context.experiment.retrain, _file(architecture, recipe, seed)
 
         def train() -> Fitted:
+            if (kept := self._read(name)) is not None:
+                return self._fitted(architecture, *kept)
             return fit(
                 architecture,
                 recipe,
@@ -56,17 +66,55 @@ class Trainings:
                 report=report,
             )
 
-        found: Fitted = self._once(("fit", architecture.learned, recipe, seed), train)
+        found: Fitted = self._once(name, train)
         return found
+
+    def keep(self, architecture: Architecture, recipe: Recipe, seed: int) -> None:
+        """Write what `fit` returned into the folder, where every process of the run finds it."""
+        name, fitted = _file(architecture, recipe, seed), self.fit(architecture, recipe, seed)
+        note = {"epochs": fitted.epochs, "curve": fitted.curve, "seconds": fitted.seconds}
+        self._write(name, fitted.weights, note)
 
     def refit(self, architecture: Architecture, recipe: Recipe, epochs: int, seed: int) -> Weights:
         """Train the graph branch on training and validation part, for a number of epochs that is chosen already."""
 
+        name = refit_file(architecture, recipe, epochs, seed)
+
         def train() -> Weights:
+            if (kept := self._read(name)) is not None:
+                return kept[0]
             return refit(architecture, recipe, self._context.refitting, epochs=epochs, seed=seed)
 
-        found: Weights = self._once(("refit", architecture.learned, recipe, seed, epochs), train)
+        found: Weights = self._once(name, train)
         return found
+
+    def keep_refit(self, architecture: Architecture, recipe: Recipe, epochs: int, seed: int) -> None:
+        """Write what `refit` returns into the folder."""
+        weights = self.refit(architecture, recipe, epochs, seed)
+        self._write(refit_file(architecture, recipe, epochs, seed), weights, {})
+
+    def dismiss(self) -> None:
+        """Remove what was kept in the folder: the run is at its end."""
+        shutil.rmtree(self._context.folder.path / _FOLDER, ignore_errors=True)
+
+    def _read(self, name: str) -> tuple[Weights, dict[str, Any]] | None:
+        path = self._context.folder.path / name
+        if not path.exists():
+            return None
+        with safe_open(path, framework="pt") as file:
+            note = json.loads(file.metadata()["note"])
+        return Weights(load_file(path, device=str(self._context.device))), note
+
+    def _write(self, name: str, weights: Weights, note: dict[str, Any]) -> None:
+        metadata = {"note": json.dumps(note)}
+        self._context.folder.write(name, lambda path: save_file(weights.state(), path, metadata=metadata))
+
+    def _fitted(self, architecture: Architecture, weights: Weights, note: dict[str, Any]) -> Fitted:
+        context = self._context
+        scorer = scorer_of(architecture, weights, context.training.graph)
+        found = evaluate(scorer, context.train, context.valid, context.experiment.ks, context.judged_users)
+        curve = [(int(epoch), float(value)) for epoch, value in note["curve"]]
+        return Fitted(weights, note["epochs"], found, curve, note["seconds"])
 
     def _once(self, key: Any, train: Callable[[], Any]) -> Any:
         if key not in self._kept:
@@ -75,6 +123,17 @@ class Trainings:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+
+def refit_file(architecture: Architecture, recipe: Recipe, epochs: int, seed: int) -> str:
+    """Return the file of the run that `keep_refit` writes."""
+    return _file(architecture, recipe, seed, f"-{epochs}")
+
+
+def _file(architecture: Architecture, recipe: Recipe, seed: int, suffix: str = "") -> str:
+    network = Architecture(graph=architecture.learned).id
+    settings = hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:10]
+    return f"{_FOLDER}/{network}-{settings}-{seed}{suffix}.safetensors"
 
 
 def _bytes(kept: Fitted | Weights) -> int:

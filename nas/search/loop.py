@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from nas.space.search_space import SearchSpace
 
 Evaluator = Callable[[Architecture], dict[str, float]]
 """Architecture -> metrics and costs by name; every objective of the search is among them."""
+
+Each = Callable[[Evaluator, Sequence[Architecture]], Iterable[dict[str, float]]]
+"""How an evaluator is applied to architectures that do not depend on each other's values: `map`, or several at once."""
 
 Costs = Callable[[Architecture], Mapping[str, float]]
 """Architecture -> costs by name that are known without evaluating it."""
@@ -125,8 +128,12 @@ def search(
     evaluate: Evaluator,
     settings: SearchSettings,
     costs: Costs = lambda _architecture: {},
+    each: Each = map,
 ) -> Iterator[Candidate]:
     """Run the study up to its number of trials and yield each new one after it is stored.
+
+    What a sampler proposes without having seen the values of, such as a generation, is a batch: `each` may evaluate
+    its architectures at once. The trials are the same in any case.
 
     Proposals come from a copy of the study in memory, and a finished trial is added to the stored one in a single
     transaction: a killed process leaves no half trial behind, and a storage write costs one commit instead of one a
@@ -139,36 +146,74 @@ def search(
     memory = optuna.create_study(directions=study.directions, sampler=optuna.samplers.RandomSampler())
     memory.add_trials(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
     known = {c.architecture: c.values for c in candidates(memory)}
-    for number in range(len(memory.trials), settings.trials):
-        started = time.perf_counter()
-        trial, architecture = _propose(memory, space, settings, number, known)
-        cached = architecture in known
-        if not cached:
-            known[architecture] = _judge(architecture, evaluate, costs, settings.constraints)
-        values = known[architecture]
-        seconds = time.perf_counter() - started
-        for key, value in {
-            "architecture": architecture.values(),
-            "id": architecture.id,
-            "values": values,
-            "cached": cached,
-            "seconds": seconds,
-            "violations": violations(settings.constraints, values),
-        }.items():
-            trial.set_user_attr(key, value)
-        for one in settings.constraints:
-            if one.name in values:
-                trial.set_constraint(str(one), one.excess(values[one.name]))
-        done = memory.tell(trial, [values.get(name, worst(name)) for name in settings.objectives])
-        study.add_trial(done)
-        yield replace(Candidate.of(done), number=number)
+    number = len(memory.trials)
+    while number < settings.trials:
+        batch: list[tuple[Trial, Architecture, bool]] = []
+        for ahead in range(_batch(settings, number)):
+            trial, architecture = _propose(memory, space, settings, number + ahead, known)
+            batch.append((trial, architecture, architecture in known))
+            known.setdefault(architecture, {})
+        new = [architecture for _, architecture, cached in batch if not cached]
+        judged = iter(_judged(new, evaluate, each, costs, settings.constraints))
+        for trial, architecture, cached in batch:
+            started = time.perf_counter()
+            if not cached:
+                known[architecture] = next(judged)
+            done = _told(memory, trial, architecture, known[architecture], cached, started, settings)
+            study.add_trial(done)
+            yield replace(Candidate.of(done), number=number)
+            number += 1
 
 
-def _judge(
-    architecture: Architecture, evaluate: Evaluator, costs: Costs, constraints: Sequence[Constraint]
-) -> dict[str, float]:
-    known = dict(costs(architecture)) if constraints else {}
-    return known if violations(constraints, known) else evaluate(architecture)
+def _batch(settings: SearchSettings, number: int) -> int:
+    """Return how many trials from this one on are proposed without knowing each other's values.
+
+    An evolutionary sampler makes a generation from those before; TPE begins with a population at random.
+    """
+    left, population = settings.trials - number, settings.population
+    if SAMPLERS[settings.sampler].sequential and number >= population:
+        return 1
+    return min(left, population - number % population)
+
+
+def _told(
+    memory: optuna.Study,
+    trial: Trial,
+    architecture: Architecture,
+    values: dict[str, float],
+    cached: bool,
+    started: float,
+    settings: SearchSettings,
+) -> FrozenTrial:
+    """Return the finished trial of the study in memory."""
+    for key, value in {
+        "architecture": architecture.values(),
+        "id": architecture.id,
+        "values": values,
+        "cached": cached,
+        "seconds": time.perf_counter() - started,
+        "violations": violations(settings.constraints, values),
+    }.items():
+        trial.set_user_attr(key, value)
+    for one in settings.constraints:
+        if one.name in values:
+            trial.set_constraint(str(one), one.excess(values[one.name]))
+    return memory.tell(trial, [values.get(name, worst(name)) for name in settings.objectives])
+
+
+def _judged(
+    architectures: Sequence[Architecture],
+    evaluate: Evaluator,
+    each: Each,
+    costs: Costs,
+    constraints: Sequence[Constraint],
+) -> Iterator[dict[str, float]]:
+    """Yield the values of each, those that break a constraint by their costs without being evaluated."""
+    known = [dict(costs(architecture)) if constraints else {} for architecture in architectures]
+    broken = [bool(violations(constraints, values)) for values in known]
+    found = iter(each(evaluate, [one for one, bad in zip(architectures, broken, strict=True) if not bad]))
+    for values, bad in zip(known, broken, strict=True):
+        yield values if bad else next(found)
 
 
 def _propose(

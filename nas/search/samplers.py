@@ -20,10 +20,12 @@ class Strategy:
         make: (seed, population) -> sampler.
         conditional: whether only the genes that matter are suggested; the evolutionary samplers cross over only
             what every trial has, so they get the whole fixed-length genome.
+        sequential: whether a proposal depends on the value of the one before it.
     """
 
     make: Callable[[int, int], BaseSampler]
     conditional: bool = False
+    sequential: bool = False
 
 
 def _tpe(seed: int, population: int) -> BaseSampler:
@@ -35,7 +37,7 @@ def _tpe(seed: int, population: int) -> BaseSampler:
 SAMPLERS: dict[str, Strategy] = {
     "nsga2": Strategy(lambda seed, population: NSGAIISampler(seed=seed, population_size=population)),
     "nsga3": Strategy(lambda seed, population: NSGAIIISampler(seed=seed, population_size=population)),
-    "tpe": Strategy(_tpe, conditional=True),
+    "tpe": Strategy(_tpe, conditional=True, sequential=True),
     "random": Strategy(lambda seed, _population: RandomSampler(seed=seed), conditional=True),
 }
 

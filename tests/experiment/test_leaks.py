@@ -128,9 +128,9 @@ def test_shared_weights_do_not_depend_on_what_is_held_out(
 
 def choices(made: Context) -> tuple[Recipe, list[tuple[str, float]], list[dict[str, Any]]]:
     recipe = recipe_of(choose_recipe(made))
-    shared, _ = train_supernet(made, recipe)
+    train_supernet(made, recipe)
     space, _ = settle_branches(made)
-    found = run_search(made, space, shared, recipe)
+    found = run_search(made, space)
     retrained = retrain_best(made, found, pareto(made, found), recipe)
     kept = [{key: result[key] for key in ("architecture", "epochs", "validation")} for result in retrained]
     return recipe, [(c.architecture.id, c.values["ndcg@20"]) for c in found], kept

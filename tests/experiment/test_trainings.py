@@ -51,3 +51,30 @@ def test_what_is_forgotten_is_trained_again_to_the_same_weights(
     assert again is not first
     for name, tensor in first.weights.tensors.items():
         assert torch.equal(tensor, again.weights.tensors[name])
+
+
+def test_what_one_process_keeps_another_finds(context: Context, counted: list[str]) -> None:
+    recipe = Recipe(temperature=0.3)
+    first = context.trainings.fit(lightgcn(), recipe, 0)
+    context.trainings.keep(lightgcn(), recipe, 0)
+    context.trainings.keep_refit(lightgcn(), recipe, 2, 0)
+    refitted = context.trainings.refit(lightgcn(), recipe, 2, 0)
+    other = Context.open(context.experiment, context.folder.path)
+    found = other.trainings.fit(lightgcn(), recipe, 0)
+    assert (found.epochs, found.curve, found.seconds) == (first.epochs, first.curve, first.seconds)
+    assert found.evaluation.means == first.evaluation.means
+    again = other.trainings.refit(lightgcn(), recipe, 2, 0)
+    for name, tensor in first.weights.tensors.items():
+        assert torch.equal(tensor, found.weights.tensors[name])
+        assert torch.equal(refitted.tensors[name], again.tensors[name])
+        assert not torch.equal(tensor, again.tensors[name])
+    assert counted == ["fit", "refit"]
+    other.trainings.fit(lightgcn(), recipe, 1)
+    other.trainings.fit(lightgcn("cosine"), recipe, 0)
+    other.trainings.fit(lightgcn(), Recipe(temperature=0.4), 0)
+    other.trainings.refit(lightgcn(), recipe, 3, 0)
+    assert counted == ["fit", "refit", "fit", "fit", "fit", "refit"]
+    other.trainings.dismiss()
+    Context.open(context.experiment, context.folder.path).trainings.fit(lightgcn(), recipe, 0)
+    assert counted[-1] == "fit"
+    assert len(counted) == 7

@@ -241,3 +241,18 @@ def test_a_sampler_that_learns_beats_random_search(sampler: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_take_any_seed(name: str) -> None:
     assert make_sampler(name, 2**63 - 1, 10) is not make_sampler(name, 0, 10)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_generation_can_be_evaluated_at_once_and_in_any_order(sampler: str) -> None:
+    batches: list[int] = []
+
+    def backwards(evaluator: Any, architectures: Any) -> Any:
+        batches.append(len(architectures))
+        values = {architecture: evaluator(architecture) for architecture in reversed(architectures)}
+        return [values[architecture] for architecture in architectures]
+
+    wanted = settings(sampler, 30, population=8)
+    at_once = list(search(in_memory(), GRAPH, worth, wanted, each=backwards))
+    assert facts(at_once) == facts(found(sampler, 30, population=8))
+    assert batches == ([8] + [1] * 22 if sampler == "tpe" else [8, 8, 8, 6])

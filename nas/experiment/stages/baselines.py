@@ -8,20 +8,36 @@ from nas.baselines import BASELINES, TRAINED
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.recipe import tune
+from nas.experiment.team import Job
 from nas.model.evaluation import evaluate
 from nas.space.recipe import Recipe
+
+
+def baseline_jobs(context: Context) -> list[Job]:
+    """Return the tuning of each baseline as a job: nothing of a search comes before them, or waits for them."""
+    return [
+        Job(tune_baseline, _file(name), {"name": name}, rank=1 if name in TRAINED else 2)
+        for name in context.experiment.baselines.names
+    ]
 
 
 def tune_baselines(context: Context) -> list[dict[str, Any]]:
     """Return, for each baseline, {name, settings, validation, tried, seconds}, or {name, skipped} with the reason."""
     names = context.experiment.baselines.names
     with stage("baselines", len(names)) as steps:
-        results = []
-        for name in names:
-            make = _tune_recipe if name in TRAINED else _tune_settings
-            results.append(context.done(f"baselines/{name}.json", partial(make, context, name)))
+        for name, _ in zip(names, context.team.each(baseline_jobs(context)), strict=True):
             steps.advance(name)
-    return results
+    return [tune_baseline(context, name) for name in names]
+
+
+def tune_baseline(context: Context, name: str) -> dict[str, Any]:
+    """Return the same of one baseline."""
+    make = _tune_recipe if name in TRAINED else _tune_settings
+    return context.done(_file(name), partial(make, context, name))
+
+
+def _file(name: str) -> str:
+    return f"baselines/{name}.json"
 
 
 def _tune_settings(context: Context, name: str) -> dict[str, Any]:
@@ -47,6 +63,9 @@ def _tune_recipe(context: Context, name: str) -> dict[str, Any]:
     found = tune(
         context, name, (trained.architecture(),), space, space.recipe_defaults(), experiment.baselines.recipes
     )
+    # It is fused with the closed-form branches later, maybe by another process.
+    recipe = Recipe.model_validate(found["recipe"])
+    context.trainings.keep(trained.architecture(), recipe, experiment.search.seed)
     settings = found["recipe"] | {"epochs": found["epochs"]}
     return {
         "name": name,

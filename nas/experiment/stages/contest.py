@@ -6,15 +6,19 @@ from typing import Any
 
 from nas.baselines import TRAINED
 from nas.experiment.context import Context
+from nas.experiment.progress import stage
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import trained_recipe
 from nas.experiment.stages.recipe import recipe_of, tune_candidate, tuned_lightgcn
-from nas.experiment.stages.retrain import best_first, retrain
+from nas.experiment.stages.retrain import best_first, result_file, retrain, retraining
+from nas.experiment.team import Job
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
 Row = dict[str, Any]
+
+_TUNED = "tuned"
 
 
 def contest(
@@ -27,23 +31,34 @@ def contest(
     without any: where the search finds nothing better, what is known is the answer.
     """
     recipe, lightgcn = recipe_of(chosen), tuned_lightgcn(chosen)
-    searched = [
-        result
-        for result in retrained
-        if Architecture.model_validate(result["architecture"]).graph != lightgcn.graph
-    ][: context.experiment.retrain.tuned]
-    tuning = []
+    found = [Architecture.model_validate(result["architecture"]) for result in retrained]
+    searched = [one for one in found if one.graph != lightgcn.graph][: context.experiment.retrain.tuned]
+    known = [
+        (architecture, its_recipe, of)
+        for whole, its_recipe, of in _known(space, lightgcn, recipe, baselines)
+        for architecture in _within_limits(context, whole)
+    ]
+    jobs = [
+        Job(tune_and_retrain, result_file(one, _TUNED), {"architecture": one, "recipe": recipe})
+        for one in searched
+    ]
+    jobs += [retraining(*one) for one in known]
+    with stage("contest", len(jobs)) as steps:
+        for _ in context.team.each(jobs):
+            steps.advance()
+    tuning = [tune_candidate(context, one, recipe) for one in searched]
+    trainings = [(one, recipe_of(its), _TUNED) for one, its in zip(searched, tuning, strict=True)]
     results = {result["name"]: result for result in retrained}
-    for result in searched:
-        architecture = Architecture.model_validate(result["architecture"])
-        tuning.append(tune_candidate(context, architecture, recipe))
-        tuned = retrain(context, architecture, recipe_of(tuning[-1]), of="tuned")
-        results[tuned["name"]] = tuned
-    for known, its_recipe, of in _known(space, lightgcn, recipe, baselines):
-        for architecture in _within_limits(context, known):
-            result = retrain(context, architecture, its_recipe, of=of)
-            results[result["name"]] = result
+    for architecture, its_recipe, of in [*trainings, *known]:
+        result = retrain(context, architecture, its_recipe, of=of)
+        results[result["name"]] = result
     return best_first(context, list(results.values())), tuning
+
+
+def tune_and_retrain(context: Context, architecture: Architecture, recipe: Recipe) -> None:
+    """Tune an architecture, starting from a recipe, and retrain it by the best."""
+    tuning = tune_candidate(context, architecture, recipe)
+    retrain(context, architecture, recipe_of(tuning), of=_TUNED)
 
 
 def _known(

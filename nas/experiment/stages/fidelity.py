@@ -11,6 +11,7 @@ from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.judging import supernet_evaluator
+from nas.experiment.team import Job
 from nas.model.weights import Weights
 from nas.randomness import stream
 from nas.search.fidelity import FEWEST, rank_fidelity, strata
@@ -45,12 +46,17 @@ def measure_fidelity(
     wanted = [(architecture, training_seed) for training_seed in seeds for architecture in drawn]
     with stage("fidelity", len(wanted)) as steps:
         steps.begin_at(sum((context.folder.path / _file(*pair)).exists() for pair in wanted))
-        for architecture, training_seed in wanted:
-            new = not (context.folder.path / _file(architecture, training_seed)).exists()
+        done = [(context.folder.path / _file(*pair)).exists() for pair in wanted]
+        jobs = [
+            Job(trained_alone, _file(one, of), {"architecture": one, "recipe": recipe, "seed": of})
+            for one, of in wanted
+        ]
+        for n, _ in enumerate(context.team.each(jobs)):
+            architecture, training_seed = wanted[n]
             result = trained_alone(context, architecture, recipe, training_seed)
             trained[architecture.id].append(result["validation"][metric])
             seconds.append(result["seconds"])
-            if new:
+            if not done[n]:
                 steps.advance(f"{metric} {trained[architecture.id][-1]:.4f}")
     judge = supernet_evaluator(context, space, weights, recipe)
     rows, cost = [], []
@@ -108,6 +114,8 @@ def _deck(choices: tuple[Any, ...], rng: np.random.Generator) -> Iterator[Any]:
 
 
 def trained_alone(context: Context, architecture: Architecture, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """Return {validation, epochs, seconds} of an architecture that is trained from scratch, once a run."""
+
     def train() -> dict[str, Any]:
         fitted = context.trainings.fit(architecture, recipe, seed)
         return {"validation": fitted.evaluation.means, "epochs": fitted.epochs, "seconds": fitted.seconds}

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.experiment.storage import open_storage, study_name
+from nas.experiment.storage import open_journal, study_name
 from nas.randomness import seed_of
 from nas.space.architecture import Architecture
 from nas.space.dimension import Value
@@ -42,7 +42,14 @@ def choose_recipe(context: Context) -> dict[str, Any]:
     layers = [count for count in graph.layers.choices if count in _LAYERS] or _LAYERS[-1:]
     known = tuple(lightgcn(score, count) for count in reversed(layers) for score in graph.score.choices)
     first = space.recipe_defaults()
-    return context.done("recipe.json", lambda: tune(context, "recipe", known, space, first, trials))
+
+    def choose() -> dict[str, Any]:
+        found = tune(context, "recipe", known, space, first, trials)
+        # What the branches stand beside, and a candidate of its own, maybe in another process.
+        context.trainings.keep(tuned_lightgcn(found), recipe_of(found), context.experiment.search.seed)
+        return found
+
+    return context.done("recipe.json", choose)
 
 
 def tune_candidate(context: Context, architecture: Architecture, first: Recipe) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def tune(
         trials = min(trials, len(architectures))
     random_first = min(_RANDOM_FIRST, trials // 3)
     study = optuna.create_study(
-        storage=open_storage(experiment, context.folder.path),
+        storage=open_journal(experiment, context.folder.path, name),
         study_name=study_name(experiment, name),
         direction="maximize",
         load_if_exists=True,

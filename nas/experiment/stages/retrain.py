@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.fusion import States, validation_scorer, weigh
+from nas.experiment.team import Job
 from nas.model.evaluation import evaluate, final_states
 from nas.model.fitting import Fitted
 from nas.model.weights import Weights
@@ -39,11 +40,19 @@ def retrain_best(
     chosen = list(first.values())[: context.experiment.retrain.top]
     with stage("retrain", len(chosen)) as steps:
         results: list[dict[str, Any]] = []
-        for architecture in chosen:
+        jobs = [retraining(architecture, recipe) for architecture in chosen]
+        for architecture, _ in zip(chosen, context.team.each(jobs), strict=True):
             results.append(retrain(context, architecture, recipe))
             best = max(result["validation"][metric] for result in results)
             steps.advance(f"best {metric} {best:.4f}")
     return best_first(context, results)
+
+
+def retraining(architecture: Architecture, recipe: Recipe, of: str = "") -> Job:
+    """Return what `retrain` does as a job."""
+    return Job(
+        retrain, result_file(architecture, of), {"architecture": architecture, "recipe": recipe, "of": of}
+    )
 
 
 def best_first(context: Context, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,12 +73,17 @@ def retrain(context: Context, architecture: Architecture, recipe: Recipe, *, of:
         {id, name (of its folder), architecture, description, recipe, seeds, epochs, validation (means over seeds), spread
         (standard deviation over seeds), graph (validation of the graph branch alone), curve, seconds}.
     """
-    name = f"{architecture.id}-{of}" if of else architecture.id
-    path = f"retrained/{name}"
+    path = result_file(architecture, of)
     if not (context.folder.path / path).exists():
+        name = Path(path).name
         context.folder.write(path, lambda draft: _train(context, architecture, recipe, name, draft))
     result: dict[str, Any] = context.folder.read_json(f"{path}/result.json")
     return result
+
+
+def result_file(architecture: Architecture, of: str = "") -> str:
+    """Return the folder, in the run's, that `retrain` writes."""
+    return f"retrained/{architecture.id}-{of}" if of else f"retrained/{architecture.id}"
 
 
 def _train(context: Context, architecture: Architecture, recipe: Recipe, name: str, draft: Path) -> None:
@@ -140,15 +154,24 @@ def refitted(context: Context, result: dict[str, Any], repeat: int = 0) -> Weigh
 
     Those of `repeat` 0 are exported, others differ in their seed. None where the architecture has no graph branch.
     """
-    architecture = Architecture.model_validate(result["architecture"])
-    if architecture.graph is None:
+    if not result["architecture"].get("graph"):
         return None
-    recipe = Recipe.model_validate(result["recipe"])
     if repeat:
-        return context.trainings.refit(architecture, recipe, result["epochs"], result["seeds"][0] + repeat)
+        return context.trainings.refit(*refitting(result, repeat))
     name = f"retrained/{result['name']}/refitted.safetensors"
     path = context.folder.path / name
     if not path.exists():
-        weights = context.trainings.refit(architecture, recipe, result["epochs"], result["seeds"][0])
+        weights = context.trainings.refit(*refitting(result))
         context.folder.write(name, lambda draft: save_file(weights.state(), draft))
     return Weights(load_file(path, device=str(context.device)))
+
+
+def refitting(result: dict[str, Any], repeat: int = 0) -> tuple[Architecture, Recipe, int, int]:
+    """Return what `refitted` trains: architecture, recipe, epochs and seed."""
+    architecture = Architecture.model_validate(result["architecture"])
+    return (
+        architecture,
+        Recipe.model_validate(result["recipe"]),
+        result["epochs"],
+        result["seeds"][0] + repeat,
+    )

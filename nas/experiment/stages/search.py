@@ -1,6 +1,9 @@
 """Search the space on the supernet, every trial stored when it is finished."""
 
 import json
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import polars as pl
@@ -10,18 +13,23 @@ from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.reachable import cheapest, on_costs
 from nas.experiment.stages.judging import supernet_evaluator
+from nas.experiment.stages.recipe import recipe_of
+from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.storage import open_storage, study_name
-from nas.model.weights import Weights
-from nas.search.loop import Candidate, SearchSettings, candidates, open_study, search
+from nas.experiment.team import Job
+from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
+from nas.search.objectives import MEASURED
 from nas.search.pareto import front, progress
 from nas.search.plateau import Plateau
 from nas.shipped import shipped
 from nas.space.architecture import Architecture
-from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
+# Values on their way from the process that found them to the one that searches.
+_CANDIDATES = "candidates"
 
-def run_search(context: Context, space: SearchSpace, weights: Weights, recipe: Recipe) -> list[Candidate]:
+
+def run_search(context: Context, space: SearchSpace) -> list[Candidate]:
     """Return the finished trials, all that the experiment asks for or until it stands still; write trials.parquet and pareto.json."""
     settings = context.experiment.search
     storage: BaseStorage = open_storage(context.experiment, context.folder.path)
@@ -29,7 +37,9 @@ def run_search(context: Context, space: SearchSpace, weights: Weights, recipe: R
     found = candidates(study)
     plateau = plateau_of(context, found)
     if len(found) < settings.trials and not plateau.reached:
-        evaluator = supernet_evaluator(context, space, weights, recipe)
+        evaluator = _evaluator(context)
+        # A time that is an objective is taken with nothing else at work.
+        alone = set(MEASURED) & set(settings.objectives)
         with stage("search", settings.trials) as steps:
             steps.begin_at(len(found))
             wanted = SearchSettings(
@@ -41,13 +51,42 @@ def run_search(context: Context, space: SearchSpace, weights: Weights, recipe: R
                 first_architectures(context, space),
                 settings.constraints,
             )
-            for candidate in search(study, space, evaluator, wanted, context.costs):
+            for candidate in search(
+                study, space, evaluator, wanted, context.costs, map if alone else partial(_shared, context)
+            ):
                 found.append(candidate)
                 steps.advance(_best(context, found))
                 if plateau.add(candidate):
                     break
     write_trials(context, found)
+    shutil.rmtree(context.folder.path / _CANDIDATES, ignore_errors=True)
     return found
+
+
+def _shared(
+    context: Context, _evaluate: Evaluator, architectures: Sequence[Architecture]
+) -> Iterator[dict[str, float]]:
+    """Yield the values of each architecture, which are found together with the other processes of the run."""
+    jobs = [Job(judge_candidate, _file(one), {"architecture": one}) for one in architectures]
+    for job, _ in zip(jobs, context.team.each(jobs), strict=True):
+        yield context.folder.read_json(job.result)
+
+
+def judge_candidate(context: Context, architecture: Architecture) -> None:
+    """Evaluate an architecture for the process that searches."""
+    context.folder.write_json(_file(architecture), _evaluator(context)(architecture))
+
+
+@lru_cache(maxsize=1)
+def _evaluator(context: Context) -> Evaluator:
+    """Return the evaluator by the supernet that the run has trained."""
+    recipe = recipe_of(context.folder.read_json("recipe.json"))
+    weights, _ = train_supernet(context, recipe)
+    return supernet_evaluator(context, context.experiment.search_space, weights, recipe)
+
+
+def _file(architecture: Architecture) -> str:
+    return f"{_CANDIDATES}/{architecture.id}.json"
 
 
 def plateau_of(context: Context, found: list[Candidate]) -> Plateau:

@@ -8,17 +8,20 @@ import numpy as np
 from nas.baselines import BASELINES, TRAINED
 from nas.data import Interactions
 from nas.experiment.context import Context
-from nas.experiment.progress import Steps, stage
+from nas.experiment.progress import stage
 from nas.experiment.stages.baselines import trained_recipe
 from nas.experiment.stages.fusion import full_scorer
 from nas.experiment.stages.recipe import lightgcn, tuned_lightgcn
-from nas.experiment.stages.retrain import refitted_states
+from nas.experiment.stages.retrain import refitted_states, refitting
 from nas.experiment.statistics import paired_bootstrap
+from nas.experiment.team import Job
+from nas.experiment.trainings import refit_file
 from nas.model.evaluation import Evaluation, evaluate, scorer_of
 from nas.model.groups import by_activity, by_popularity
 from nas.model.metrics import METRICS
 from nas.model.ranking import Scorer
 from nas.space.architecture import Architecture
+from nas.space.recipe import Recipe
 
 Row = dict[str, Any]
 
@@ -51,9 +54,12 @@ def judge_baselines(context: Context, recipe_result: Row, baselines: list[Row]) 
 def _judge(context: Context, rows: list[Row], winner: Row | None) -> Row:
     run = [row for row in rows if "skipped" not in row]
     repeats = _repeats(context, winner) if winner else 0
-    with stage("test", repeats + len(run) + 1) as steps:
+    jobs = _refits(context, winner, repeats, run)
+    with stage("test", len(jobs) + len(run) + 1) as steps:
         # Everything is fitted before the test data is read.
-        scorers = [_winner(context, winner, repeat, steps) for repeat in range(repeats)] if winner else []
+        for _ in context.team.each(jobs):
+            steps.advance("a network refitted")
+        scorers = [_winner(context, winner, repeat) for repeat in range(repeats)] if winner else []
         for row in run:
             scorers.append(_baseline(context, row))
             steps.advance(f"{row['name']} refitted")
@@ -90,11 +96,29 @@ def _repeats(context: Context, winner: Row) -> int:
     )
 
 
-def _winner(context: Context, winner: Row, repeat: int, steps: Steps) -> Scorer:
+def _refits(context: Context, winner: Row | None, repeats: int, rows: list[Row]) -> list[Job]:
+    """Return the networks to train on train + validation, each once, as jobs."""
+    seed = context.experiment.search.seed
+    wanted = [
+        (_network(row), trained_recipe(row), row["settings"]["epochs"], seed)
+        for row in rows
+        if row["name"] not in BASELINES
+    ]
+    if winner and winner["architecture"].get("graph"):
+        wanted += [refitting(winner, repeat) for repeat in range(repeats)]
+    names = ("architecture", "recipe", "epochs", "seed")
+    jobs = [Job(keep_refit, refit_file(*one), dict(zip(names, one, strict=True))) for one in wanted]
+    return list({job.result: job for job in jobs}.values())
+
+
+def keep_refit(context: Context, architecture: Architecture, recipe: Recipe, epochs: int, seed: int) -> None:
+    """Train a network on train + validation and leave it in the run folder."""
+    context.trainings.keep_refit(architecture, recipe, epochs, seed)
+
+
+def _winner(context: Context, winner: Row, repeat: int) -> Scorer:
     architecture = Architecture.model_validate(winner["architecture"])
-    scorer = full_scorer(context, architecture, refitted_states(context, winner, repeat))
-    steps.advance("winner refitted")
-    return scorer
+    return full_scorer(context, architecture, refitted_states(context, winner, repeat))
 
 
 def _spread(found: list[Evaluation]) -> dict[str, Any]:
@@ -126,13 +150,16 @@ def _baseline(context: Context, row: Row) -> Scorer:
     name, settings = row["name"], row["settings"]
     if name in BASELINES:
         return BASELINES[name].fit(context.train_and_valid, settings)
-    if name == _LIGHTGCN:
-        architecture = lightgcn(settings["score"], settings["layers"])
-    else:
-        architecture = TRAINED[name].architecture()
-    seed = context.experiment.search.seed
+    architecture, seed = _network(row), context.experiment.search.seed
     weights = context.trainings.refit(architecture, trained_recipe(row), settings["epochs"], seed)
     return scorer_of(architecture, weights, context.refitting.graph)
+
+
+def _network(row: Row) -> Architecture:
+    """Return the architecture of a trained baseline's row."""
+    if row["name"] == _LIGHTGCN:
+        return lightgcn(row["settings"]["score"], row["settings"]["layers"])
+    return TRAINED[row["name"]].architecture()
 
 
 def _groups(context: Context, found: Evaluation, held_out: Interactions) -> dict[str, Any]:

@@ -22,27 +22,26 @@ def section(evidence: Evidence) -> Html:
     seconds: dict[str, float] = evidence.summary.get("seconds") or {
         key: evidence.summary[key]["seconds"] for key in ("supernet", "search", "retrain")
     }
-    total = evidence.summary["seconds_total"]
+    total, work = evidence.summary["seconds_total"], sum(seconds.values())
     rows = [
-        [
-            _STAGES.get(stage, stage),
-            duration(spent),
-            percent(spent / total) if total else "",
-        ]
+        [_STAGES.get(stage, stage), duration(spent), percent(spent / work) if work else ""]
         for stage, spent in seconds.items()
     ]
+    # Runs of before there were workers do not say.
+    workers = evidence.environment.get("workers", 1)
+    shared = f", shared by {workers} processes; the stages' times are those of the work" if workers > 1 else ""
     return titled(
         "timings",
         "Time and machine",
         paragraph(
-            f"In all {duration(total)} of work on one machine; pauses between resumed runs do not count."
+            f"In all {duration(total)} of wall-clock{shared}; pauses between resumed runs do not count."
         ),
         element(
             "div",
             table(
                 "Time by stage",
                 ["stage", "time", "share"],
-                [*rows, ["total", duration(total), ""]],
+                [*rows, ["in all", duration(work), ""]],
                 frozenset({len(rows)}),
             ),
             _bars(seconds),

@@ -1,0 +1,79 @@
+"""What a worker does: the jobs that a run posts, as long as somebody holds its folder."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from nas.errors import UserError
+from nas.experiment.context import Context
+from nas.experiment.folder import RunFolder
+from nas.experiment.stages.baselines import tune_baseline
+from nas.experiment.stages.contest import tune_and_retrain
+from nas.experiment.stages.fidelity import trained_alone
+from nas.experiment.stages.retrain import retrain
+from nas.experiment.stages.search import judge_candidate
+from nas.experiment.stages.test import keep_refit
+from nas.experiment.team import Job, Team
+
+logger = logging.getLogger("nas.worker")
+
+_JOBS: tuple[Callable[..., object], ...] = (
+    tune_baseline,
+    judge_candidate,
+    retrain,
+    tune_and_retrain,
+    keep_refit,
+    trained_alone,
+)
+JOBS = {make.__name__: make for make in _JOBS}
+"""What can be shared out."""
+
+_PAUSE = 0.01
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def work(path: Path | str) -> int:
+    """Do what the run in a folder posts, beside the process that holds it, until that ends; return how many jobs.
+
+    Raises:
+        UserError: it is no run folder, or nobody works in it.
+    """
+    folder = RunFolder(Path(path))
+    experiment = folder.experiment()
+    if not folder.held:
+        raise UserError(f"{path}: nobody works in it; start `nas search --run {path}` first")
+    context = Context.open(experiment, folder.path)
+    # Equal threads, equal results, whoever does the work.
+    threads = context.team.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads, "blas"):
+        return _work_as_long_as_it_is_held(context)
+
+
+def _work_as_long_as_it_is_held(context: Context) -> int:
+    team, folder, done, looked, failed = context.team, context.folder, 0, 0.0, set[str]()
+    while True:
+        if any(_attempted(team, job, failed) for job in team.posted(JOBS)):
+            done += 1
+            continue
+        if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
+            looked = time.monotonic()
+            if not folder.held:
+                return done
+        time.sleep(_PAUSE)
+
+
+def _attempted(team: Team, job: Job, failed: set[str]) -> bool:
+    if job.file in failed:
+        return False
+    try:
+        return team.attempt(job)
+    except Exception:
+        # Whoever posted it finds it not done, does it, and tells its user.
+        logger.exception("%s failed", job.file)
+        failed.add(job.file)
+        return False

@@ -1,0 +1,179 @@
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from tiny_experiment import TINY
+
+import nas
+from nas.errors import UserError
+from nas.experiment import worker, workers
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context
+from nas.experiment.workers import workers_of
+
+# Long enough for a worker to join in.
+LONGER = TINY | {
+    "search": {"trials": 60, "population": 20},
+    "supernet": {"epochs": 3, "tuning": 3},
+    "baselines": {"names": ["popularity", "ease", "mf-bpr", "gat"], "recipes": 3},
+}
+
+
+def outcome(run: nas.Run) -> Any:
+    """What a run found, without times."""
+    summary = run.summary
+    table = pl.read_parquet(run.path / "trials.parquet").select("number", "id", "ndcg@20", "refresh_macs")
+    models = [summary["winner"], *summary["baselines"]]
+    return table.to_dicts(), run.pareto, [model["test"] for model in models], summary["winner"]["repeats"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> nas.Run:
+    return nas.search(LONGER, tmp_path_factory.mktemp("alone") / "run", workers=1)
+
+
+def begun(path: Path) -> subprocess.Popen[bytes]:
+    """A search by itself."""
+    command = f"import nas; nas.search({LONGER!r}, {str(path)!r}, workers=1)"
+    return subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.DEVNULL)
+
+
+def worker_of(path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from nas.cli import main; main()", "worker", str(path), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path) -> None:
+    ends = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < ends, f"no {path}"
+        time.sleep(0.005)
+
+
+def test_workers_change_nothing_but_the_time(alone: nas.Run, tmp_path: Path) -> None:
+    found = nas.search(LONGER, tmp_path / "run", workers=3)
+    assert outcome(found) == outcome(alone)
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["workers"] == 3
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"jobs", "trainings", "candidates"}
+
+
+def test_another_process_can_help_a_search_and_ends_with_it(alone: nas.Run, tmp_path: Path) -> None:
+    search = begun(tmp_path / "run")
+    wait_for(tmp_path / "run" / "jobs" / "team.json")
+    helper = worker_of(tmp_path / "run")
+    assert search.wait(120) == 0
+    out, errors = helper.communicate(timeout=30)
+    assert helper.returncode == 0, errors
+    assert json.loads(out)["jobs"] > 0
+    assert outcome(nas.Run(tmp_path / "run")) == outcome(alone)
+
+
+def test_what_a_killed_worker_leaves_is_done_by_others(alone: nas.Run, tmp_path: Path) -> None:
+    search = begun(tmp_path / "run")
+    wait_for(tmp_path / "run" / "jobs" / "team.json")
+    helper = worker_of(tmp_path / "run")
+    wait_for(tmp_path / "run" / "candidates")
+    helper.kill()
+    helper.communicate()
+    assert search.wait(120) == 0
+    assert outcome(nas.Run(tmp_path / "run")) == outcome(alone)
+
+
+def test_a_search_that_is_killed_is_resumed_with_workers(alone: nas.Run, tmp_path: Path) -> None:
+    search = begun(tmp_path / "run")
+    wait_for(tmp_path / "run" / "candidates")
+    search.send_signal(signal.SIGKILL)
+    search.wait()
+    assert outcome(nas.search(run=tmp_path / "run", workers=2)) == outcome(alone)
+
+
+def test_without_a_search_there_is_nothing_to_help_with(finished: nas.Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nobody works in it; start `nas search --run"):
+        nas.work(finished.path)
+    with pytest.raises(UserError, match="not a run folder"):
+        nas.work(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_leaves_what_it_cannot_do_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = Context.open(Experiment.parse(TINY, "here", Path()), tmp_path / "run")
+
+    def broken(_context: Context, name: str) -> None:
+        raise ValueError(name)
+
+    def fine(context: Context, name: str) -> None:
+        context.folder.write_json(f"{name}.json", {})
+
+    monkeypatch.setattr(worker, "JOBS", {"broken": broken, "fine": fine})
+    done: list[int] = []
+    with context.folder.locked():
+        context.team.gather(1)
+        context.team.post([
+            worker.Job(broken, "a.json", {"name": "a"}),
+            worker.Job(fine, "b.json", {"name": "b"}),
+        ])  # fmt: skip
+        helper = threading.Thread(target=lambda: done.append(nas.work(tmp_path / "run")))
+        helper.start()
+        wait_for(tmp_path / "run" / "b.json")
+        time.sleep(0.1)
+    helper.join(30)
+    assert done == [1]
+    assert caplog.text.count("0-a.json failed") == 1
+    assert [job.result for job in context.team.posted(worker.JOBS)] == ["a.json"]
+
+
+def test_a_worker_that_cannot_begin_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_COMMAND", "raise SystemExit('no room')")
+    with caplog.at_level(logging.WARNING, "nas"):
+        nas.search(LONGER, tmp_path / "run", workers=2)
+    assert "a worker ended early (no room); its work was done without it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cores", "change", "gigabytes", "expected"),
+    [
+        (4, {}, 100, 4),
+        (1, {}, 100, 1),
+        (64, {}, 1000, 16),
+        (8, {}, 10, 3),
+        (8, {}, 1, 1),
+        (8, {"threads": 2}, 100, 4),
+        (8, {"threads": 16}, 100, 1),
+        (8, {"search": {"objectives": ["ndcg@20", "refresh_seconds"]}}, 100, 1),
+        (8, {"data": TINY["data"]}, 100, 1),
+    ],
+)
+def test_there_is_a_worker_a_core_where_that_pays(
+    cores: int,
+    change: dict[str, Any],
+    gigabytes: int,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planted = {"users": 1500, "items": 200, "interactions_per_user": 30}
+    experiment = TINY | {"data": {"source": "planted", "planted": planted}} | change
+    if "threads" not in change:
+        experiment.pop("threads")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(
+        os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_AVPHYS_PAGES": gigabytes * 2**18}[name]
+    )
+    context = Context.open(Experiment.parse(experiment, "here", Path()), tmp_path / "run")
+    assert workers_of(context) == expected
+    assert workers_of(context, 7) == 7
