@@ -17,7 +17,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 from nas.errors import UserError
 from nas.experiment.config import Experiment
-from nas.experiment.run import Run, compare_baselines, search
+from nas.experiment.pipeline import compare_baselines, search
+from nas.experiment.run import Run
 from nas.experiment.worker import work
 from nas.recommender import Recommender
 

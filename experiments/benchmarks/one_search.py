@@ -20,9 +20,10 @@ from nas.model.supernet import supernet_weights, train_epoch
 from nas.model.training import Trainer
 from nas.model.weights import Weights
 from nas.randomness import seed_of, stream
-from nas.search.loop import Candidate, Evaluator, SearchSettings, open_study, search, suggest
+from nas.search.loop import Candidate, Evaluator, SearchSettings, open_study, search
 from nas.search.pareto import front
 from nas.search.samplers import make_sampler
+from nas.search.suggest import suggest
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 

@@ -1,41 +1,21 @@
-"""A run: all stages in order, and what came out."""
+"""A run folder, and what can be asked of it."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UserError
-from nas.experiment.clock import Clock
-from nas.experiment.config import Experiment
 from nas.experiment.context import Context
-from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import headline
-from nas.experiment.stages.baselines import baseline_jobs, tune_baselines
-from nas.experiment.stages.branches import settle_branches
-from nas.experiment.stages.contest import contest
 from nas.experiment.stages.export import additions_of, export
 from nas.experiment.stages.fidelity import measure_fidelity
-from nas.experiment.stages.fusion import States
-from nas.experiment.stages.recipe import choose_recipe, recipe_of, tuned_lightgcn
-from nas.experiment.stages.retrain import retrain, retrain_best
-from nas.experiment.stages.search import pareto, run_search
+from nas.experiment.stages.recipe import recipe_of
+from nas.experiment.stages.retrain import retrain
 from nas.experiment.stages.supernet import train_supernet
-from nas.experiment.stages.test import judge, judge_baselines
-from nas.experiment.summary import summarise
 from nas.experiment.workers import at_work
-from nas.model.evaluation import final_states
 from nas.recommender.precision import PRECISIONS
 from nas.space.architecture import Architecture
-
-DEFAULT = "ml-100k"
-"""The experiment that runs when none is named."""
-
-Given = Experiment | Mapping[str, Any] | str | Path | None
-"""An experiment, its values, its file, its name, or none: that of the run folder, or the default."""
 
 
 class Run:
@@ -68,7 +48,7 @@ class Run:
 
     def report(self) -> Path:
         """Write report.html anew from what the run holds and return its path."""
-        return _write_report(self.folder, self.summary)
+        return write_report_of(self.folder, self.summary)
 
     def fidelity(
         self, n: int = 50, seeds: int = 2, seed: int = 0, workers: int | None = None
@@ -97,7 +77,7 @@ class Run:
             self.folder.write_json("fidelity.json", found)
             summary = summary | {"fidelity": {key: value for key, value in found.items() if key != "rows"}}
             self.folder.write_json("summary.json", summary)
-            _write_report(self.folder, summary)
+            write_report_of(self.folder, summary)
         return found
 
     def retrain(self, architecture_id: str) -> dict[str, Any]:
@@ -143,7 +123,7 @@ class Run:
             if chosen == winner:
                 test, rows = self.summary["winner"]["test"], self.summary["baselines"]
                 words = headline(self.experiment.metric, self.summary["test_users"], test, rows)
-            export(context, result, _metrics(result, test), Path(folder), precision, additions, words)
+            export(context, result, metrics_of(result, test), Path(folder), precision, additions, words)
         return Path(folder)
 
     def opened(self) -> Context:
@@ -185,126 +165,12 @@ class Run:
         return Architecture.model_validate(json.loads(trials["architecture"][0]))
 
 
-def search(
-    experiment: Given = None,
-    run: Path | str | None = None,
-    overrides: tuple[str, ...] = (),
-    workers: int | None = None,
-) -> Run:
-    """Run an experiment to its end, or go on with one that was interrupted.
-
-    Args:
-        experiment: an `Experiment`, its values as a mapping, a YAML file or the name of a shipped one; None is the
-            experiment that `run` holds already, or MovieLens 100K.
-        run: the run folder; `results/NAME` by default.
-        overrides: `section.key=value`, each in place of what the experiment says.
-        workers: processes that share the work on this machine (>= 1), this one included; None: one a core where that
-            pays, see `workers_of`. Others may join by `nas worker`. It changes nothing but the time.
-
-    Raises:
-        UserError: something in the experiment, the data or the folder is wrong; nothing was written then.
-    """
-    context = _open(experiment, run, overrides)
-    with context.folder.locked():
-        _run_stages(context, workers)
-    return Run(context.folder.path)
-
-
-def compare_baselines(
-    experiment: Given = None,
-    run: Path | str | None = None,
-    overrides: tuple[str, ...] = (),
-    workers: int | None = None,
-) -> dict[str, Any]:
-    """Tune the baselines of an experiment on its validation data and judge them on its test data, without a search.
-
-    Args:
-        experiment: as in `search`.
-        run: the folder; `results/NAME-baselines` by default. What a search of the same experiment has tuned in it is
-            used again.
-        overrides: as in `search`.
-        workers: as in `search`.
-
-    Returns:
-        {users, best, metric, baselines, seconds}: `best` is the name of the baseline that is best on validation data by
-        `metric`, and the rows' differences are its leads over them.
-
-    Raises:
-        UserError: as `search` does.
-    """
-    context = _open(experiment, run, overrides, "-baselines")
-    with context.folder.locked(), _at_work(context, workers):
-        context.team.post(baseline_jobs(context))
-        return judge_baselines(context, choose_recipe(context), tune_baselines(context))
-
-
-def _open(experiment: Given, run: Path | str | None, overrides: tuple[str, ...], suffix: str = "") -> Context:
-    if experiment is None and run is not None and RunFolder(Path(run)).started:
-        held = RunFolder(Path(run)).experiment()
-        chosen = Experiment.parse(held.resolved(), str(run), Path(), overrides)
-    elif isinstance(experiment, Experiment):
-        chosen = Experiment.parse(experiment.given(), "experiment", Path(), overrides)
-    elif isinstance(experiment, Mapping):
-        chosen = Experiment.parse(dict(experiment), "experiment", Path(), overrides)
-    else:
-        chosen = Experiment.load(experiment or DEFAULT, overrides)
-    return Context.open(chosen, Path(run) if run is not None else Path("results") / (chosen.name + suffix))
-
-
-def _run_stages(context: Context, workers: int | None) -> None:
-    folder = context.folder
-    summary = folder.read_json("summary.json")
-    if summary is None:
-        clock = Clock(folder)
-        with clock.running(), _at_work(context, workers):
-            summary = _make_summary(context, clock)
-        folder.write_json("summary.json", summary)
-    if not (folder.path / "report.html").exists():
-        _write_report(folder, summary)
-
-
-@contextmanager
-def _at_work(context: Context, workers: int | None) -> Iterator[None]:
-    """Share the work of the block with other processes; what passed between them is removed when it is done."""
-    with at_work(context, workers) as number:
-        context.folder.write_json("environment.json", environment(context) | {"workers": number})
-        yield
-    context.team.dismiss()
-    context.trainings.dismiss()
-
-
-def _make_summary(context: Context, clock: Clock) -> dict[str, Any]:
-    folder = context.folder
-    context.team.post(baseline_jobs(context))
-    chosen = choose_recipe(context)
-    recipe = recipe_of(chosen)
-    _, supernet = train_supernet(context, recipe)
-    space, branches = settle_branches(context, partial(_lightgcn_states, context, chosen))
-    found = run_search(context, space)
-    retrained = retrain_best(context, found, pareto(context, found), recipe)
-    baselines = tune_baselines(context)
-    retrained, tuning = contest(context, space, retrained, chosen, baselines)
-    winner = retrained[0]
-    test = judge(context, winner, chosen, baselines)
-    words = headline(context.experiment.metric, test["users"], test["winner"], test["baselines"])
-    metrics = _metrics(winner, test["winner"])
-    size = export(context, winner, metrics, folder.path / "recommender", evidence=words)
-    return summarise(context, chosen, supernet, branches, found, retrained, tuning, test, size, clock.seconds)
-
-
-def _lightgcn_states(context: Context, chosen: dict[str, Any]) -> States:
-    """Return the final states of the tuned LightGCN."""
-    architecture = tuned_lightgcn(chosen)
-    fitted = context.trainings.fit(architecture, recipe_of(chosen), context.experiment.search.seed)
-    return final_states(architecture, fitted.weights, context.training.graph)[:2]
-
-
-def _write_report(folder: RunFolder, summary: dict[str, Any]) -> Path:
+def write_report_of(folder: RunFolder, summary: dict[str, Any]) -> Path:
     # Plotly and networkx take a second to import, which a search would spend before its first sign of life.
     from nas.experiment.report import write_report
 
     return write_report(folder, summary)
 
 
-def _metrics(result: dict[str, Any], test: dict[str, float] | None) -> dict[str, Any]:
+def metrics_of(result: dict[str, Any], test: dict[str, float] | None) -> dict[str, Any]:
     return {"validation": result["validation"]} | ({"test": test} if test else {})

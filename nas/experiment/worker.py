@@ -12,6 +12,7 @@ from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baseline
+from nas.experiment.stages.branches import climb_kind
 from nas.experiment.stages.contest import tune_and_retrain
 from nas.experiment.stages.fidelity import trained_alone
 from nas.experiment.stages.retrain import retrain
@@ -23,6 +24,7 @@ logger = logging.getLogger("nas.worker")
 
 _JOBS: tuple[Callable[..., object], ...] = (
     tune_baseline,
+    climb_kind,
     judge_candidate,
     retrain,
     tune_and_retrain,

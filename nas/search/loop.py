@@ -12,13 +12,12 @@ from optuna.samplers._ga import BaseGASampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas.graph.aggregators import AGGREGATORS
 from nas.randomness import seed_of, stream
 from nas.search.constraints import Constraint, violations
 from nas.search.objectives import direction, worst
 from nas.search.samplers import SAMPLERS, make_sampler
+from nas.search.suggest import suggest
 from nas.space.architecture import Architecture
-from nas.space.dimension import Value
 from nas.space.search_space import SearchSpace
 
 Evaluator = Callable[[Architecture], dict[str, float]]
@@ -267,42 +266,3 @@ def _choose_parents(memory: optuna.Study, settings: SearchSettings, number: int)
         sampler = make_sampler(settings.sampler, seed, settings.population)
         if isinstance(sampler, BaseGASampler):
             sampler.get_parent_population(memory, generation)
-
-
-def suggest(trial: Trial, space: SearchSpace, conditional: bool) -> dict[str, Value]:
-    """Return a genome that `trial` chooses; `conditional`: it is asked for the genes that matter alone."""
-    free, genome = space.free_genes(), {name: choices[0] for name, choices in space.genes().items()}
-
-    def suggest(name: str) -> None:
-        if name in free:
-            genome[name] = trial.suggest_categorical(name, free[name])  # type: ignore[assignment]
-
-    if not conditional:
-        for name in free:
-            suggest(name)
-        return genome
-    for name in genome:
-        if name.startswith("fusion."):
-            suggest(name)
-    present = space.weights(genome)
-    for name in genome:
-        if name.partition(".")[0] in present:
-            suggest(name)
-    graph = space.branches.graph
-    if graph is None or "graph" not in present:
-        return genome
-    suggest("layers")
-    suggest("hidden_size")
-    names = [graph.gene("aggregator", n) for n in range(int(genome["layers"]))]
-    for name in dict.fromkeys(names):
-        suggest(name)
-    attention = [n for n, name in enumerate(names) if AGGREGATORS[str(genome[name])].attention]
-    for name in dict.fromkeys(graph.gene("heads", n) for n in attention):
-        suggest(name)
-    active = ["score"]
-    if names:
-        active += ["skip", "readout"]
-        active += ["activation"] * any(not AGGREGATORS[str(genome[name])].linear for name in names)
-    for name in active:
-        suggest(name)
-    return genome

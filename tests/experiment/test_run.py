@@ -103,7 +103,7 @@ def test_the_winner_is_the_best_retrained_on_validation(finished: nas.Run) -> No
 
 
 def test_lightgcn_competes_where_the_space_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas.experiment import run as stages
+    from nas.experiment import pipeline as stages
 
     best, asked = stages.retrain_best, list[Any]()
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
-from nas.experiment.stages.branches import settle_branches
+from nas.experiment.stages.branches import climb_kind, settle_branches
+from nas.experiment.stages.recipe import choose_recipe
 from nas.model.evaluation import evaluate
 from nas.model.fusion import Held, fused
 from nas.model.item_weights import fit_items
@@ -53,9 +54,12 @@ def beside(context: Context, branch: ItemBranch, states: tuple[Tensor, Tensor]) 
     ]
 
 
-def test_a_branch_is_chosen_by_what_it_adds_to_the_graph_branch(context: Context) -> None:
+def test_a_branch_is_chosen_by_what_it_adds_to_the_graph_branch(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     states = states_of(context)
-    space, results = settle_branches(context, lambda: states)
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn_states", lambda _context: states)
+    space, results = settle_branches(context)
     found, metric = results["item"], context.experiment.metric
     chosen = ItemBranch.model_validate(found["settings"])
     alone, *fusions = beside(context, chosen, states)
@@ -81,7 +85,7 @@ def test_every_kind_climbs_from_its_own_start(context: Context, monkeypatch: pyt
         fitted.append(branch)
         return fit_items(branch, *rest)
 
-    monkeypatch.setattr("nas.experiment.stages.branches.fit_items", spy)
+    monkeypatch.setattr("nas.experiment.stages.settling.fit_items", spy)
     _, results = settle_branches(context)
     assert {one.kind for one in fitted} == set(KINDS)
     assert {one.regularisation for one in fitted if one.kind == "slim"} == {10, 1, 100}
@@ -94,3 +98,21 @@ def test_a_kind_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     branches = SPACE["branches"] | {"item": {"kind": ["slim"]}}
     _, results = settle_branches(context_of(SPACE | {"branches": branches}, tmp_path))
     assert results["item"]["skipped"] == "90 items need 6.48e-05 GB; SLIM is run up to 50 items"
+
+
+def test_it_stands_beside_the_lightgcn_that_the_run_has_chosen(context: Context, tmp_path: Path) -> None:
+    _, alone = settle_branches(context)
+    other = context_of(SPACE | {"name": "again"}, tmp_path / "other")
+    choose_recipe(other)
+    _, fused_with = settle_branches(other)
+    assert fused_with["item"]["validation"] != fused_with["item"]["alone"]
+    assert alone["item"]["validation"] == alone["item"]["alone"]
+
+
+def test_another_process_climbs_to_the_same_settings(context: Context, tmp_path: Path) -> None:
+    _, expected = settle_branches(context)
+    other = context_of(SPACE, tmp_path / "other")
+    for kind in KINDS:
+        climb_kind(context_of(SPACE, tmp_path / "other"), "item", kind)
+    _, found = settle_branches(other)
+    assert {**found["item"], "seconds": 0} == {**expected["item"], "seconds": 0}

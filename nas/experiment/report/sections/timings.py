@@ -29,7 +29,9 @@ def section(evidence: Evidence) -> Html:
     ]
     # Runs of before there were workers do not say.
     workers = evidence.environment.get("workers", 1)
-    shared = f", shared by {workers} processes; the stages' times are those of the work" if workers > 1 else ""
+    shared = (
+        f", shared by {workers} processes; the stages' times are those of the work" if workers > 1 else ""
+    )
     return titled(
         "timings",
         "Time and machine",

@@ -1,0 +1,194 @@
+"""The settings of one closed-form branch, tried on validation data beside the tuned LightGCN."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas.data.interactions import Interactions, ItemTable
+from nas.experiment.closed_forms import ClosedForm
+from nas.experiment.context import Context
+from nas.experiment.reachable import cheapest, keeper
+from nas.experiment.stages.fusion import States
+from nas.model.evaluation import evaluate, sample_users
+from nas.model.fusion import Held, fused
+from nas.model.history import HistoryModel, counted_by
+from nas.model.item_weights import fit_items, item_obstacle
+from nas.model.ranking import Scorer
+from nas.model.spectral import fit_spectral
+from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.dimension import Value
+from nas.space.search_space import SearchSpace
+
+# A value has to be better than the one before it by this share: less is noise, and the first choices are the plainest.
+_LEAST_GAIN = 0.001
+# Items that the settings of an item branch are chosen on, at most: time grows with their number cubed.
+_LARGE_CATALOGUE = 4_000
+
+# Of a branch beside the graph branch, whose weight is 1; the best of them counts.
+_WEIGHTS = (0.2, 0.4, 0.8)
+
+Genes = dict[str, tuple[Value, ...]]
+Genome = dict[str, Value]
+
+
+class Settling:
+    """One branch's settings; each is judged once, and the last fit is kept for settings that need no other."""
+
+    def __init__(
+        self, context: Context, whole: SearchSpace, name: str, graph: Callable[[], States | None]
+    ) -> None:
+        """Settle branch `name` of the space `whole`, beside the states that `graph` makes."""
+        self._context, self._whole, self._name, self._graph = context, whole, name, graph
+        self.space = whole.branches.spaces[name]
+        self._genes = _that_matter(context, name, self.space.genes())
+        self._keeps = keeper(context, whole, name)
+        self.values: dict[ClosedForm, dict[str, float]] = {}
+        self._fits: dict[ClosedForm, HistoryModel] = {}
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the branch cannot be had on this data, if so."""
+        if not all(self._genes.values()):
+            # Every kind of the item branch has one; the first choice's is told.
+            return item_obstacle(str(self.space.genes()["kind"][0]), self._context.interactions)
+        if self._first is None:
+            return "whatever its settings, it costs more than search.constraints allow"
+        return None
+
+    @property
+    def kinds(self) -> tuple[Value, ...]:
+        """The kinds of weights that can be fitted; of the spectral branch, itself."""
+        return self._genes.get("kind", (self._name,))
+
+    def start(self, kind: Value) -> Genome:
+        """Return the settings that a kind begins with."""
+        assert self._first is not None
+        return {**self._first, "kind": kind} if "kind" in self._genes else self._first
+
+    def climb(self, genome: Genome, advance: Callable[[str], object] = lambda _note: None) -> Genome:
+        """Return where one setting after the other leads, each taking its best value."""
+        best = self.value(genome)
+        for gene in self.steps:
+            for choice in self._genes[gene]:
+                found = self.value({**genome, gene: choice})
+                if found > best + _LEAST_GAIN * abs(best) or best == -math.inf < found:
+                    genome, best = {**genome, gene: choice}, found
+            advance(f"best {self._context.experiment.metric} {max(best, 0):.4f}")
+        return genome
+
+    @property
+    def steps(self) -> list[str]:
+        """The genes that have a choice."""
+        return [gene for gene, choices in self._genes.items() if gene != "kind" and len(choices) > 1]
+
+    def value(self, genome: Genome) -> float:
+        """Return the quality of some settings, minus infinity where they cost more than they may."""
+        branch: ClosedForm = self.space.decode(genome)  # type: ignore[assignment]
+        if not self._keeps(branch):
+            return -math.inf
+        if branch not in self.values:
+            self.values[branch] = self._judged(branch)
+        return self.values[branch][self._context.experiment.metric]
+
+    def alone(self, genome: Genome) -> dict[str, float]:
+        """Return the metrics of the branch without any other."""
+        return self._means(self._held(self.space.decode(genome)))  # type: ignore[arg-type]
+
+    @property
+    def items(self) -> int:
+        """How many items it is settled on."""
+        return self._data[0].n_items
+
+    @cached_property
+    def _first(self) -> Genome | None:
+        """The first settings that keep to the constraints on costs."""
+        chosen = {gene: choices[0] for gene, choices in self._genes.items()}
+        if self._keeps(self.space.decode(chosen)):  # type: ignore[arg-type]
+            return chosen
+        cheap = cheapest(self._context, self._whole, self._name)
+        if cheap is None:
+            return None
+        small = self.space.encode(cheap.branches[self._name])  # type: ignore[arg-type]
+        return chosen | {gene: value for gene, value in small.items() if value in self._genes[gene]}
+
+    @cached_property
+    def _data(self) -> tuple[Interactions, Interactions, States | None]:
+        """Training and validation part and the states beside the branch, of as many items as it is settled on."""
+        train, valid, states = self._context.train, self._context.valid, self._graph()
+        if self._name == "item" and self._genes["kind"] != ("cosine",) and train.n_items > _LARGE_CATALOGUE:
+            items = _popular_items(train, _LARGE_CATALOGUE)
+            train, valid = (_of_items(part, items) for part in (train, valid))
+            states = states and (states[0], states[1][torch.from_numpy(items)])
+        return train, valid, states
+
+    @cached_property
+    def _users(self) -> NDArray[np.int64]:
+        train, valid, _ = self._data
+        settings = self._context.experiment.search
+        return sample_users(valid, train, settings.users, settings.seed)
+
+    def _judged(self, branch: ClosedForm) -> dict[str, float]:
+        scorer, states = self._held(branch), self._data[2]
+        if states is None:
+            return self._means(scorer)
+        found = [self._means(fused(states, 1.0, [(weight, scorer)])) for weight in _WEIGHTS]
+        return max(found, key=lambda one: one[self._context.experiment.metric])
+
+    def _means(self, scorer: Scorer) -> dict[str, float]:
+        train, valid, _ = self._data
+        return evaluate(scorer, train, valid, self._context.experiment.ks, self._users).means
+
+    def _held(self, branch: ClosedForm) -> Held:
+        train, one = self._data[0], branch.fitted()
+        if one not in self._fits:
+            # The last alone, for it may be large.
+            self._fits.clear()
+            self._fits[one] = self._fit(one)
+        rating = branch.rating if isinstance(branch, ItemBranch) else 0.0
+        model = counted_by(self._fits[one], train, rating=rating, recency=branch.recency)
+        return Held(model, self._users, train.n_users)
+
+    def _fit(self, branch: SpectralBranch | ItemBranch) -> HistoryModel:
+        train = self._data[0]
+        if isinstance(branch, ItemBranch):
+            return fit_items(branch, train)
+        return fit_spectral(branch, train, self._context.training.graph, self._context.experiment.search.seed)
+
+
+def _that_matter(context: Context, name: str, genes: Genes) -> Genes:
+    """Return the choices that make a difference on this data and can be fitted on it."""
+    kept = dict(genes)
+    timestamp, rating = context.train.timestamp, context.train.rating
+    for gene, held in (("proximity", timestamp), ("recency", timestamp), ("rating", rating)):
+        if held is None and gene in kept:
+            kept[gene] = (0.0,) if 0.0 in genes[gene] else genes[gene][:1]
+    if name == "item" and context.interactions.n_items > _LARGE_CATALOGUE:
+        # Whole, the weights would take hundreds of megabytes and more of an artefact.
+        kept["neighbours"] = tuple(count for count in genes["neighbours"] if count) or genes["neighbours"]
+    if name == "item":
+        kept["kind"] = tuple(
+            kind for kind in genes["kind"] if not item_obstacle(str(kind), context.interactions)
+        )
+        if timestamp is None and len(kept["kind"]) > 1:
+            kept["kind"] = tuple(kind for kind in kept["kind"] if kind != "next")
+    return kept
+
+
+def _popular_items(train: Interactions, count: int) -> NDArray[np.int64]:
+    """Return the (count,) items with most training interactions, increasing."""
+    popularity = np.bincount(train.item, minlength=train.n_items)
+    return np.sort(np.argsort(-popularity, kind="stable")[:count])
+
+
+def _of_items(part: Interactions, items: NDArray[np.int64]) -> Interactions:
+    """Return what a part holds of some items, as a catalogue of its own."""
+    place = np.full(part.n_items, -1, dtype=np.int32)
+    place[items] = np.arange(len(items))
+    kept = part.select(place[part.item] >= 0)
+    ids = tuple(part.item_ids[item] for item in items)
+    return replace(kept, item=place[kept.item], item_ids=ids, items=ItemTable())
