@@ -48,7 +48,7 @@ class Trainings:
         `report` hears of the looks at the validation data as they are made: not of those of a training that is kept.
         """
         context = self._context
-        settings, name = context.experiment.retrain, _file(architecture, recipe, seed)
+        settings, name = context.experiment.retrain, fit_file(architecture, recipe, seed)
 
         def train() -> Fitted:
             if (kept := self._read(name)) is not None:
@@ -71,7 +71,7 @@ class Trainings:
 
     def keep(self, architecture: Architecture, recipe: Recipe, seed: int) -> None:
         """Write what `fit` returned into the folder, where every process of the run finds it."""
-        name, fitted = _file(architecture, recipe, seed), self.fit(architecture, recipe, seed)
+        name, fitted = fit_file(architecture, recipe, seed), self.fit(architecture, recipe, seed)
         note = {"epochs": fitted.epochs, "curve": fitted.curve, "seconds": fitted.seconds}
         self._write(name, fitted.weights, note)
 
@@ -130,7 +130,12 @@ def refit_file(architecture: Architecture, recipe: Recipe, epochs: int, seed: in
     return _file(architecture, recipe, seed, f"-{epochs}")
 
 
-def _file(architecture: Architecture, recipe: Recipe, seed: int, suffix: str = "") -> str:
+def fit_file(architecture: Architecture, recipe: Recipe, seed: int) -> str:
+    """Return the file of the run that `keep` writes."""
+    return _file(architecture, recipe, seed, "")
+
+
+def _file(architecture: Architecture, recipe: Recipe, seed: int, suffix: str) -> str:
     network = Architecture(graph=architecture.learned).id
     settings = hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:10]
     return f"{_FOLDER}/{network}-{settings}-{seed}{suffix}.safetensors"

@@ -15,6 +15,7 @@ from nas.experiment.stages.baselines import tune_baseline
 from nas.experiment.stages.branches import climb_kind
 from nas.experiment.stages.contest import tune_and_retrain
 from nas.experiment.stages.fidelity import trained_alone
+from nas.experiment.stages.recipe import keep_fit
 from nas.experiment.stages.retrain import retrain
 from nas.experiment.stages.search import judge_candidate
 from nas.experiment.stages.test import keep_refit
@@ -28,6 +29,7 @@ _JOBS: tuple[Callable[..., object], ...] = (
     judge_candidate,
     retrain,
     tune_and_retrain,
+    keep_fit,
     keep_refit,
     trained_alone,
 )
