@@ -116,9 +116,7 @@ def counted_by(
 def largest_of_columns(weights: Tensor | csr_array, count: int) -> csr_array:
     """Return `weights` (I, J) with the `count` largest magnitudes of each column alone; equal to the last, more; 0: all."""
     if not isinstance(weights, Tensor):
-        if not count or np.bincount(weights.indices, minlength=weights.shape[1]).max(initial=0) <= count:
-            return weights
-        weights = torch.from_numpy(weights.toarray())
+        return csr_array(_largest_of_rows(csr_array(weights.T), count).T) if count else weights
     magnitude = weights.abs()
     if 0 < count < len(weights):
         bound = magnitude.t().contiguous().topk(count, dim=1, sorted=False).values.amin(1)

@@ -7,13 +7,12 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg.lapack import spotri
 from scipy.sparse import csr_array, diags_array
 from threadpoolctl import threadpool_limits
 
 from nas.data.interactions import Interactions
-from nas.graph.compiled import compiled
+from nas.model.co_occurrences import co_occurrences, sparse_co_occurrences, user_weights
 from nas.model.history import (
     HistoryModel,
     compact,
@@ -22,19 +21,28 @@ from nas.model.history import (
     largest_of_columns,
     largest_products,
 )
+from nas.model.neighbourhood_regression import neighbourhood_regression
 from nas.model.sparse_regression import sparse_regression
-from nas.model.timeline import moments_of
 from nas.space.closed_form import ItemBranch
 
-MOST_ITEMS = {"ease": 15_000, "slim": 10_000, "next": 10_000}
+MOST_ITEMS = {"ease": 15_000, "next": 10_000}
 """Items of the largest catalogue: time grows with their number cubed (a fit of EASE takes minutes at this size, one of `next`
-three times as long for as many), SLIM's with the items times the weights."""
+three times as long for as many)."""
 # Of (I, I) float32, that live at once.
-_MATRICES = {"ease": 3, "slim": 2, "next": 4}
+_MATRICES = {"ease": 3, "next": 4}
+_DENSE_SLIM = 10_000
+"""Items up to which SLIM is solved on all others; beyond, on its candidates: the co-occurrences are sparse then."""
+MOST_PAIRS = 400_000_000
+"""Of items that one user had, up to which sparse co-occurrences are counted: each takes 8 bytes, and as much to sort."""
 
 
 def item_obstacle(kind: str, interactions: Interactions) -> str | None:
-    """Say why weights of this kind cannot be found, where the catalogue is too large for dense item-item matrices."""
+    """Say why weights of this kind cannot be found, where the data is too large for the items' co-occurrences."""
+    if kind == "slim" and interactions.n_items > _DENSE_SLIM:
+        pairs = int((np.diff(interactions.offsets).astype(np.int64) ** 2).sum())
+        if pairs <= MOST_PAIRS:
+            return None
+        return f"{pairs:,} pairs of items that one user had; SLIM is run up to {MOST_PAIRS:,}"
     items, most = interactions.n_items, MOST_ITEMS.get(kind, math.inf)
     if items <= most:
         return None
@@ -54,7 +62,11 @@ def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tenso
     if branch.kind == "cosine":
         return cosine_weights(interactions, branch.neighbours, branch.regularisation)
     if branch.kind == "slim":
-        found = sparse_regression(co_occurrences(interactions, branch), branch.l1, branch.regularisation)
+        if interactions.n_items > _DENSE_SLIM:
+            gram = sparse_co_occurrences(interactions, branch)
+            found = neighbourhood_regression(gram, branch.l1, branch.regularisation)
+        else:
+            found = sparse_regression(co_occurrences(interactions, branch), branch.l1, branch.regularisation)
         return compact(largest_of_columns(found, branch.neighbours))
     timed = branch.proximity > 0 and interactions.timestamp is not None
     if branch.kind == "next":
@@ -65,7 +77,7 @@ def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tenso
             branch.dropout,
         )
     elif not timed and 2 * interactions.n_users < interactions.n_items:
-        weighted = diags_array(np.sqrt(_user_weights(interactions, branch))) @ histories_of(interactions)
+        weighted = diags_array(np.sqrt(user_weights(interactions, branch))) @ histories_of(interactions)
         weights = ease_weights_by_users(csr_array(weighted), branch.regularisation, branch.dropout)
     else:
         weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
@@ -142,48 +154,6 @@ def _inverse(matrix: torch.Tensor) -> torch.Tensor:
     assert not failed
     lower = torch.from_numpy(half.T)
     return lower.tril() + lower.tril(-1).t()
-
-
-def co_occurrences(interactions: Interactions, branch: ItemBranch, *, later: bool = False) -> torch.Tensor:
-    """Return (I, I) float32: for two items, the users who had both, each counted by `user_norm` and `proximity`.
-
-    With `later`, only where the column's item was had after the row's or at the same moment; as in data without times.
-    """
-    user_weight = _user_weights(interactions, branch)
-    if interactions.timestamp is None or not (branch.proximity or later):
-        matrix = histories_of(interactions)
-        return torch.from_numpy((matrix.T @ (diags_array(user_weight) @ matrix)).toarray().astype(np.float32))
-    gram = np.zeros((interactions.n_items, interactions.n_items), dtype=np.float32)
-    moments = moments_of(interactions)
-    steps = np.arange(int(moments.max(initial=0)) + 1)
-    decay = steps / branch.proximity if branch.proximity else np.zeros(len(steps))
-    share = (1 / np.sqrt(1 + decay)).astype(np.float32)
-    _add_pairs(interactions.offsets, interactions.item, moments, share, user_weight, later, gram)
-    return torch.from_numpy(gram)
-
-
-def _user_weights(interactions: Interactions, branch: ItemBranch) -> NDArray[np.float32]:
-    """Return (U,): how much each user's pairs of items count; 1 for one of typical length, their geometric mean."""
-    counts = np.maximum(np.diff(interactions.offsets), 1)
-    typical = np.exp(np.log(counts).mean())
-    return np.asarray((counts / typical) ** -branch.user_norm, dtype=np.float32)
-
-
-@compiled
-def _add_pairs(
-    offsets: NDArray[np.int64],
-    items: NDArray[np.int32],
-    moments: NDArray[np.int32],
-    share: NDArray[np.float32],
-    user_weight: NDArray[np.float32],
-    later: bool,
-    gram: NDArray[np.float32],
-) -> None:
-    for user in range(len(offsets) - 1):
-        for a in range(offsets[user], offsets[user + 1]):
-            for b in range(offsets[user], offsets[user + 1]):
-                if moments[b] >= moments[a] or not later:
-                    gram[items[a], items[b]] += user_weight[user] * share[abs(moments[a] - moments[b])]
 
 
 def cosine_weights(interactions: Interactions, nearest: int, shrink: float) -> csr_array:

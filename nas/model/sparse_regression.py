@@ -58,21 +58,42 @@ def _solve(
     gram: Floats, l1: np.float32, l2: np.float32, tolerance: np.float32, begin: int, rows: Floats
 ) -> None:
     """Write the weights of columns begin, begin + 1, ... into `rows` (n, I), which is zero."""
+    root = roots(gram, l2)
+    for n in range(len(rows)):
+        solve_column(gram, root, begin + n, l1, l2, tolerance, rows[n])
+
+
+@compiled
+def roots(gram: Floats, l2: np.float32) -> Floats:
+    """Return 1 / sqrt(x_i'x_i + l2) (I,) of each item."""
     root = np.empty(len(gram), dtype=np.float32)
     for item in range(len(gram)):
         root[item] = 1 / np.sqrt(gram[item, item] + l2)
-    for n in range(len(rows)):
-        weights, slack, reached = rows[n], tolerance * gram[begin + n, begin + n], np.float32(np.inf)
-        for _ in range(_MOST_ROUNDS):
-            # Anew each time, so that rounding does not add up.
-            gradient = gram[begin + n].copy()
-            for other in np.flatnonzero(weights):
-                _add(gradient, -weights[other], gram[other])
-            fault, active = _entering(gradient - l1, weights, root, begin + n)
-            if fault <= slack and reached <= slack:
-                break
-            reached = max(slack, np.float32(_LOOSE) * fault)
-            weights[active] = _descend(gram, active, gradient[active], weights[active], l1, l2, reached)
+    return root
+
+
+@compiled
+def solve_column(
+    gram: Floats,
+    root: Floats,
+    own: int,
+    l1: np.float32,
+    l2: np.float32,
+    tolerance: np.float32,
+    weights: Floats,
+) -> None:
+    """Write the weights of column `own` into `weights` (I,), which is zero; `root` are the `roots`."""
+    slack, reached = tolerance * gram[own, own], np.float32(np.inf)
+    for _ in range(_MOST_ROUNDS):
+        # Anew each time, so that rounding does not add up.
+        gradient = gram[own].copy()
+        for other in np.flatnonzero(weights):
+            _add(gradient, -weights[other], gram[other])
+        fault, active = _entering(gradient - l1, weights, root, own)
+        if fault <= slack and reached <= slack:
+            break
+        reached = max(slack, np.float32(_LOOSE) * fault)
+        weights[active] = _descend(gram, active, gradient[active], weights[active], l1, l2, reached)
 
 
 @compiled

@@ -116,12 +116,15 @@ def test_slim_weighs_histories_and_measures_l2_in_popularity(l1: float, small: I
     np.testing.assert_allclose(found, matrix @ weights, rtol=1e-3, atol=1e-3)
 
 
-def test_slim_declines_a_catalogue_that_memory_cannot_hold(
+def test_slim_declines_co_occurrences_that_memory_cannot_hold(
     make_interactions: Callable[..., Interactions],
 ) -> None:
-    large = make_interactions([(0, 0)], 1, 100_000)
-    assert BASELINES["slim"].obstacle(large) == "100,000 items need 80 GB; SLIM is run up to 10,000 items"
-    assert BASELINES["slim"].obstacle(make_interactions([(0, 0)], 1, 10_000)) is None
+    obstacle = BASELINES["slim"].obstacle
+    assert obstacle(make_interactions([(0, 0)], 1, 100_000)) is None
+    heavy = make_interactions([(user, item) for user in range(2) for item in range(15_000)], 2, 100_000)
+    assert obstacle(heavy) == "450,000,000 pairs of items that one user had; SLIM is run up to 400,000,000"
+    # All of a small catalogue is dense, whoever had it.
+    assert obstacle(make_interactions([(user, 0) for user in range(3)], 3, 10_000)) is None
 
 
 def knn_formula(matrix: Dense, nearest: int, shrink: float) -> Dense:

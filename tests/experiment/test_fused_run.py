@@ -56,7 +56,9 @@ def test_every_branch_is_searched_and_every_baseline_run(run: nas.Run) -> None:
 def test_a_run_ends_where_the_catalogue_is_too_large_for_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.model.item_weights.MOST_ITEMS", {"ease": 20, "slim": 20})
+    monkeypatch.setattr("nas.model.item_weights.MOST_ITEMS", {"ease": 20})
+    monkeypatch.setattr("nas.model.item_weights._DENSE_SLIM", 20)
+    monkeypatch.setattr("nas.model.item_weights.MOST_PAIRS", 20)
     item = {"kind": ["ease", "slim", "cosine"], "regularisation": 10}
     branches = FUSED["search_space"]["branches"] | {"item": item}
     few = {

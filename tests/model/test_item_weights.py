@@ -8,14 +8,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from nas.data import Interactions
+from nas.model.co_occurrences import co_occurrences, sparse_co_occurrences
 from nas.model.evaluation import history_costs
 from nas.model.history import counted_by, histories_of, largest_products
-from nas.model.item_weights import (
-    co_occurrences,
-    ease_weights,
-    ease_weights_by_users,
-    fit_items,
-)
+from nas.model.item_weights import ease_weights, ease_weights_by_users, fit_items
 from nas.model.sparse_regression import sparse_regression
 from nas.model.timeline import ages_of, moments_of
 from nas.space.closed_form import ItemBranch
@@ -225,3 +221,30 @@ def test_slim_keeps_its_largest_weights_alone(small: Interactions) -> None:
     assert ((weights > 0).sum(0) > 2).any()
     for found, column in zip(kept.T, weights.T, strict=True):
         np.testing.assert_array_equal(found, np.where(column >= np.sort(column)[-2], column, 0))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("proximity", [0.0, 2.0])
+@pytest.mark.parametrize("times", [False, True])
+def test_sparse_co_occurrences_are_the_dense_ones(proximity: float, times: bool, small: Interactions) -> None:
+    data = timed(small) if times else replace(small, timestamp=None)
+    branch = ItemBranch(kind="slim", proximity=proximity, user_norm=0.5)
+    found = sparse_co_occurrences(data, branch)
+    assert found.has_sorted_indices
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.toarray(), co_occurrences(data, branch).numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("times", [False, True])
+def test_slim_on_a_large_catalogue_is_slim_among_the_closest(
+    times: bool, small: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = timed(small) if times else small
+    branch = ItemBranch(kind="slim", l1=0.2, regularisation=2.0, user_norm=0.25, proximity=3.0)
+    expected = scores(branch, data)
+    monkeypatch.setattr("nas.model.item_weights._DENSE_SLIM", 10)
+    # No more than 30 items are candidates of one.
+    np.testing.assert_allclose(scores(branch, data), expected, atol=1e-3)
+    few = fit_items(branch.model_copy(update={"neighbours": 3}), data).weights
+    assert isinstance(few, csr_array)
+    assert np.bincount(few.indices, minlength=data.n_items).max() == 3
