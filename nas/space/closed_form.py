@@ -50,7 +50,8 @@ class ItemBranch(BaseModel):
 
     `ease`: the weights that predict each item from the others (Steck, WWW 2019), the closed form of a linear
     autoencoder without self-connections; with `dropout`, that of one trained with dropout (EDLAE; Steck, NeurIPS 2020).
-    `slim`: non-negative and mostly zero, from an elastic net of each item on the others (SLIM; Ning and Karypis, ICDM 2011).
+    `slim`: non-negative and mostly zero, from an elastic net of each item on the others, in a large catalogue on the closest
+    of them (SLIM and fsSLIM; Ning and Karypis, ICDM 2011).
     `next`: the weights that predict what a user had after an item, or along with it, by ridge regression (SLIT; Choi et al.,
     WWW 2021).
     `cosine`: similarities of an item to its nearest (Sarwar et al., WWW 2001).
