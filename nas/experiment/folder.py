@@ -85,7 +85,10 @@ class RunFolder:
     @property
     def held(self) -> bool:
         """Whether a process holds the folder."""
-        with (self.path / ".lock").open("a") as lock:
+        path = self.path / ".lock"
+        if not path.exists():
+            return False
+        with path.open() as lock:
             return not try_lock(lock, shared=True)
 
     def write(self, name: str, fill: Callable[[Path], object]) -> None:

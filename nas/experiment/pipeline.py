@@ -22,7 +22,7 @@ from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
-from nas.experiment.workers import at_work
+from nas.experiment.workers import at_work, check_workers
 
 DEFAULT = "ml-100k"
 """The experiment that runs when none is named."""
@@ -50,6 +50,7 @@ def search(
     Raises:
         UserError: something in the experiment, the data or the folder is wrong; nothing was written then.
     """
+    check_workers(workers)
     context = _open(experiment, run, overrides)
     with context.folder.locked():
         _run_stages(context, workers)
@@ -78,6 +79,7 @@ def compare_baselines(
     Raises:
         UserError: as `search` does.
     """
+    check_workers(workers)
     context = _open(experiment, run, overrides, "-baselines")
     with context.folder.locked(), _at_work(context, workers):
         context.team.post(baseline_jobs(context))

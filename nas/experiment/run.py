@@ -13,7 +13,7 @@ from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import recipe_of
 from nas.experiment.stages.retrain import retrain
 from nas.experiment.stages.supernet import train_supernet
-from nas.experiment.workers import at_work
+from nas.experiment.workers import at_work, check_workers
 from nas.recommender.precision import PRECISIONS
 from nas.space.architecture import Architecture
 
@@ -67,6 +67,7 @@ class Run:
         Raises:
             UserError: the run has not come to its end, or its space holds fewer than five graph branches.
         """
+        check_workers(workers)
         summary, context = self.summary, self.opened()
         with self.folder.locked():
             recipe = recipe_of(self._finished("recipe.json"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
+from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.model.training import epoch_cost
 from nas.search.objectives import MEASURED
@@ -24,6 +25,12 @@ _BYTES = 3 * 2**30
 # What is shared out at a time is about 40 candidates.
 _MOST = 16
 _COMMAND = "import sys; from nas.cli import main; sys.argv[0] = 'nas'; main()"
+
+
+def check_workers(asked: int | None) -> None:
+    """Raise UserError if no such number of processes can share the work."""
+    if asked is not None and asked < 1:
+        raise UserError(f"workers: expected at least 1, but got {asked}")
 
 
 def workers_of(context: Context, asked: int | None = None) -> int:

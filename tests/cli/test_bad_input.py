@@ -64,6 +64,13 @@ def in_another_run(folder: Path) -> list[str]:
     return [*command, "--run", str(held)]
 
 
+def for_an_idle_run(folder: Path) -> list[str]:
+    experiment(folder)
+    (folder / "held").mkdir()
+    (folder / "e.yaml").rename(folder / "held" / "experiment.yaml")
+    return ["worker", str(folder / "held")]
+
+
 def in_a_file(folder: Path) -> list[str]:
     (folder / "file").write_text("x")
     return [*experiment(folder), "--run", str(folder / "file")]
@@ -233,6 +240,10 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "damaged run folder": (in_a_damaged_run, ("experiment.yaml", "not valid YAML")),
     "report of no run": (lambda f: ["report", str(f)], ("not a run folder",)),
     "export of no run": (lambda f: ["export", str(f), "--out", str(f / "out")], ("not a run folder",)),
+    "worker of no run": (lambda f: ["worker", str(f)], ("not a run folder",)),
+    "worker of an idle run": (for_an_idle_run, ("nobody works in it", "nas search --run")),
+    "no workers": (lambda f: [*experiment(f), "--workers", "0"], ("--workers", "greater than or equal to 1")),
+    "workers a word": (lambda f: [*experiment(f), "--workers", "all"], ("--workers", "integer")),
     "option misspelt": (lambda _: ["search", "--runn", "x"], ("--runn", "Try `nas search --help`")),
     "option misspelt of a group": (
         lambda _: ["spaces", "check", "graph", "--sed", "1"],

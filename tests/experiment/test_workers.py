@@ -106,6 +106,13 @@ def test_without_a_search_there_is_nothing_to_help_with(finished: nas.Run, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_search_has_one_process_at_least(tmp_path: Path) -> None:
+    for start in (nas.search, nas.compare_baselines):
+        with pytest.raises(UserError, match="workers: expected at least 1, but got 0"):
+            start(TINY, tmp_path / "run", workers=0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_worker_leaves_what_it_cannot_do_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -60,6 +60,8 @@ def run_search(context: Context, space: SearchSpace) -> list[Candidate]:
                     break
     write_trials(context, found)
     shutil.rmtree(context.folder.path / _CANDIDATES, ignore_errors=True)
+    # Its weights are needed no more.
+    _evaluator.cache_clear()
     return found
 
 
