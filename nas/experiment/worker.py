@@ -1,6 +1,9 @@
 """What a worker does: the jobs that a run posts, as long as somebody holds its folder."""
 
 import logging
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +59,23 @@ def work(path: Path | str) -> int:
     torch.set_num_threads(threads)
     with threadpool_limits(threads, "blas"):
         return _work_as_long_as_it_is_held(context)
+
+
+def work_for(parent: int, path: str) -> None:
+    """Work as a child of the process that searches, and end at once when that is no more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        work(path)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 def _work_as_long_as_it_is_held(context: Context) -> int:

@@ -24,7 +24,7 @@ _SMALL = 100_000
 _BYTES = 3 * 2**30
 # What is shared out at a time is about 40 candidates.
 _MOST = 16
-_COMMAND = "import sys; from nas.cli import main; sys.argv[0] = 'nas'; main()"
+_COMMAND = "import sys; from nas.experiment.worker import work_for; work_for(int(sys.argv[1]), sys.argv[2])"
 
 
 def check_workers(asked: int | None) -> None:
@@ -74,7 +74,7 @@ def _begin(run: Path, number: int, threads: int) -> tuple[subprocess.Popen[bytes
     log = run / "jobs" / f".worker-{number}.log"
     log.parent.mkdir(exist_ok=True)
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [sys.executable, "-c", _COMMAND, "worker", str(run)]
+    command = [sys.executable, "-c", _COMMAND, str(os.getpid()), str(run)]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command,

@@ -98,6 +98,27 @@ def test_a_search_that_is_killed_is_resumed_with_workers(alone: nas.Run, tmp_pat
     assert outcome(nas.search(run=tmp_path / "run", workers=2)) == outcome(alone)
 
 
+def test_a_worker_ends_in_the_middle_of_a_job_with_the_search_that_began_it(tmp_path: Path) -> None:
+    busy = (
+        "import os, time; from nas.experiment import worker; "
+        f"worker.work = lambda path: (open({str(tmp_path / 'began')!r}, 'w').write(str(os.getpid())), time.sleep(600)); "
+        "worker.work_for(os.getppid(), 'run')"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}])"
+    search = subprocess.Popen([sys.executable, "-c", parent])
+    wait_for(tmp_path / "began")
+    time.sleep(0.2)
+    child = Path("/proc") / (tmp_path / "began").read_text()
+    assert child.exists()
+    search.kill()
+    search.wait()
+    ends = time.monotonic() + 30
+    # One that ended, and that nobody has asked for its exit code, is still listed, without a command.
+    while child.exists() and (child / "cmdline").read_bytes():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
 def test_without_a_search_there_is_nothing_to_help_with(finished: nas.Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nobody works in it; start `nas search --run"):
         nas.work(finished.path)
