@@ -21,7 +21,7 @@ logger = logging.getLogger("nas.workers")
 # Edges of an epoch below which a run ends before a process more has begun. ML-100K has 600,000.
 _SMALL = 100_000
 # A process of a run of Gowalla's size.
-_BYTES = 3 * 2**30
+_BYTES = 5 * 2**30
 # What is shared out at a time is about 40 candidates.
 _MOST = 16
 _COMMAND = "import sys; from nas.experiment.worker import work_for; work_for(int(sys.argv[1]), sys.argv[2])"
