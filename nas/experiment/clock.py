@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from nas.experiment.folder import RunFolder
 
@@ -42,6 +42,11 @@ class Clock:
         thread.start()
         try:
             yield
+        except BaseException:
+            # What ended the block is told, not that the disk is full as well.
+            with suppress(OSError):
+                self._write()
+            raise
         finally:
             ended.set()
             thread.join()

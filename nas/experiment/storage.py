@@ -38,6 +38,9 @@ def open_journal(experiment: Experiment, run: Path, name: str) -> BaseStorage:
         return open_storage(experiment, run)
     path = run / "tunings" / f"{name}.journal"
     path.parent.mkdir(exist_ok=True)
+    # A journal is one process's at a time, by the lock of its run or its job. Optuna's own lock, a link that a killed
+    # process leaves behind, would be waited for without end.
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.exists():
         # A process that was killed while it wrote, or a full disk, leaves half a line, which Optuna would not read past.
         held = path.read_bytes()

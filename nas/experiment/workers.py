@@ -29,8 +29,8 @@ _COMMAND = "import sys; from nas.experiment.worker import work_for; work_for(int
 
 def check_workers(asked: int | None) -> None:
     """Raise UserError if no such number of processes can share the work."""
-    if asked is not None and asked < 1:
-        raise UserError(f"workers: expected at least 1, but got {asked}")
+    if asked is not None and (type(asked) is not int or asked < 1):
+        raise UserError(f"workers: expected a whole number of at least 1, but got {asked!r}")
 
 
 def workers_of(context: Context, asked: int | None = None) -> int:
@@ -74,7 +74,7 @@ def _begin(run: Path, number: int, threads: int) -> tuple[subprocess.Popen[bytes
     log = run / "jobs" / f".worker-{number}.log"
     log.parent.mkdir(exist_ok=True)
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [sys.executable, "-c", _COMMAND, str(os.getpid()), str(run)]
+    command = [sys.executable, "-P", "-c", _COMMAND, str(os.getpid()), str(run)]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command,
@@ -91,6 +91,8 @@ def _end(process: subprocess.Popen[bytes], log: Path) -> None:
     if ended is None:
         process.terminate()
         process.wait()
+    elif ended < 0:
+        logger.warning("a worker was ended by signal %d; its work was done without it", -ended)
     elif ended not in (0, 130):
         told = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
         logger.warning("a worker ended early (%s); its work was done without it", told[-1] if told else ended)

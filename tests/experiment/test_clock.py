@@ -46,3 +46,14 @@ def test_a_full_disk_does_not_end_the_clock(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(OSError, match="No space"), Clock(folder).running():
             time.sleep(0.2)
     assert len(tries) > 2
+
+
+def test_an_interruption_is_written_down(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with Clock(RunFolder(tmp_path)).running():
+            time.sleep(0.1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert 0.1 <= Clock(RunFolder(tmp_path)).seconds < 0.3

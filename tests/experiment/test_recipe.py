@@ -97,3 +97,14 @@ def test_a_trial_that_waits_since_a_process_was_killed_is_nobodys(
             choose_recipe(context(tmp_path / "parts"))
     found = choose_recipe(context(tmp_path / "parts"))
     assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+
+
+def test_a_lock_that_a_killed_process_left_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By a relative path Optuna's lock points nowhere, and is then never given up.
+    monkeypatch.chdir(tmp_path)
+    made = Context.open(Experiment.parse(TINY, "test", tmp_path), Path("run"))
+    (tmp_path / "run" / "tunings").mkdir()
+    (tmp_path / "run" / "tunings" / "recipe.journal.lock").symlink_to("run/tunings/recipe.journal")
+    assert choose_recipe(made)["trials"] == 3

@@ -129,8 +129,9 @@ def test_without_a_search_there_is_nothing_to_help_with(finished: nas.Run, tmp_p
 
 def test_a_search_has_one_process_at_least(tmp_path: Path) -> None:
     for start in (nas.search, nas.compare_baselines):
-        with pytest.raises(UserError, match="workers: expected at least 1, but got 0"):
-            start(TINY, tmp_path / "run", workers=0)
+        for wrong in (0, -1, True, 2.5, "2"):
+            with pytest.raises(UserError, match="workers: expected a whole number of at least 1, but got"):
+                start(TINY, tmp_path / "run", workers=wrong)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
@@ -161,6 +162,17 @@ def test_a_worker_leaves_what_it_cannot_do_and_says_so(
     assert done == [1]
     assert caplog.text.count("0-a.json failed") == 1
     assert [job.result for job in context.team.posted(worker.JOBS)] == ["a.json"]
+
+
+def test_workers_run_the_code_of_the_search_and_not_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "nas.py").write_text("open('executed', 'w'); raise SystemExit('another nas')")
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.WARNING, "nas"):
+        nas.search(TINY, tmp_path / "run", workers=2)
+    assert not (tmp_path / "executed").exists()
+    assert "a worker" not in caplog.text
 
 
 def test_a_worker_that_cannot_begin_is_told_of(
