@@ -26,12 +26,16 @@ def co_occurrences(interactions: Interactions, branch: ItemBranch, *, later: boo
     """
     user_weight = user_weights(interactions, branch)
     if interactions.timestamp is None or not (branch.proximity or later):
-        matrix = histories_of(interactions)
-        return torch.from_numpy((matrix.T @ (diags_array(user_weight) @ matrix)).toarray().astype(np.float32))
+        return torch.from_numpy(_product(interactions, user_weight).toarray())
     gram = np.zeros((interactions.n_items, interactions.n_items), dtype=np.float32)
     moments, share = moments_of(interactions), _share(interactions, branch)
     _add_pairs(interactions.offsets, interactions.item, moments, share, user_weight, later, gram)
     return torch.from_numpy(gram)
+
+
+def _product(interactions: Interactions, user_weight: NDArray[np.float32]) -> csr_array:
+    matrix = histories_of(interactions)
+    return csr_array(matrix.T @ (diags_array(user_weight) @ matrix), dtype=np.float32)
 
 
 def user_weights(interactions: Interactions, branch: ItemBranch) -> NDArray[np.float32]:
@@ -62,8 +66,7 @@ def sparse_co_occurrences(interactions: Interactions, branch: ItemBranch) -> csr
     """Return `co_occurrences` (I, I) as a sparse matrix, for catalogues whose dense one does not fit; indices increase."""
     weight = user_weights(interactions, branch)
     if interactions.timestamp is None or not branch.proximity:
-        matrix = histories_of(interactions)
-        found = csr_array(matrix.T @ (diags_array(weight) @ matrix), dtype=np.float32)
+        found = _product(interactions, weight)
         found.sort_indices()
         return found
     users, entries, starts = _by_item(interactions)

@@ -30,8 +30,8 @@ MOST_ITEMS = {"ease": 15_000, "next": 10_000}
 three times as long for as many)."""
 # Of (I, I) float32, that live at once.
 _MATRICES = {"ease": 3, "next": 4}
+# Items up to which SLIM is solved on all others; beyond, on its candidates: the co-occurrences are sparse then.
 _DENSE_SLIM = 10_000
-"""Items up to which SLIM is solved on all others; beyond, on its candidates: the co-occurrences are sparse then."""
 MOST_PAIRS = 400_000_000
 """Of items that one user had, up to which sparse co-occurrences are counted: each takes 8 bytes, and as much to sort."""
 
