@@ -167,7 +167,7 @@ class Experiment(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where there is one."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads of the CPU; None leaves it to torch. The same number, the same results."""
+    """Threads of each process; None divides the cores among them. The same number, the same results."""
     data: DataConfig
     """Where the interactions come from."""
     split: SplitConfig = SplitConfig()

@@ -74,8 +74,6 @@ class Context:
         """
         if experiment.device == "cuda" and not torch.cuda.is_available():
             raise UserError("device: cuda is asked for, but torch finds no GPU; expected auto or cpu")
-        if experiment.threads is not None:
-            torch.set_num_threads(experiment.threads)
         keep_freed_memory()
         with _told_on_success(logging.getLogger("nas.data")):
             return cls._open(experiment, path)
@@ -125,6 +123,12 @@ class Context:
         if self.experiment.device == "cpu" or not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda")
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of each process: as the experiment says, or as the run began with; None as long as nobody chose."""
+        begun: dict[str, Any] = self.folder.read_json("environment.json") or {}
+        return self.experiment.threads or begun.get("threads")
 
     @property
     def data_name(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from nas.experiment.clock import Clock
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
+from nas.experiment.crew import check_workers
 from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import headline
@@ -22,7 +23,7 @@ from nas.experiment.stages.search import pareto, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
-from nas.experiment.workers import at_work, check_workers
+from nas.experiment.workers import at_work
 
 DEFAULT = "ml-100k"
 """The experiment that runs when none is named."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from nas.errors import UserError
 from nas.experiment.context import Context
+from nas.experiment.crew import check_workers, with_threads
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import headline
 from nas.experiment.stages.export import additions_of, export
@@ -13,7 +14,7 @@ from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import recipe_of
 from nas.experiment.stages.retrain import retrain
 from nas.experiment.stages.supernet import train_supernet
-from nas.experiment.workers import at_work, check_workers
+from nas.experiment.workers import at_work
 from nas.recommender.precision import PRECISIONS
 from nas.space.architecture import Architecture
 
@@ -71,8 +72,8 @@ class Run:
         summary, context = self.summary, self.opened()
         with self.folder.locked():
             recipe = recipe_of(self._finished("recipe.json"))
-            weights, _ = train_supernet(context, recipe)
             with at_work(context, workers):
+                weights, _ = train_supernet(context, recipe)
                 found = measure_fidelity(context, weights, recipe, n, seeds, seed)
             context.team.dismiss()
             self.folder.write_json("fidelity.json", found)
@@ -89,7 +90,7 @@ class Run:
         """
         architecture, recipe = self._architecture(architecture_id), recipe_of(self._finished("recipe.json"))
         context = self.opened()
-        with self.folder.locked():
+        with self.folder.locked(), with_threads(context.threads):
             return retrain(context, architecture, recipe)
 
     def export(
@@ -119,7 +120,7 @@ class Run:
         result = self._retrained(chosen)
         additions = additions_of(result, onnx, ann)
         context = self.opened()
-        with self.folder.locked():
+        with self.folder.locked(), with_threads(context.threads):
             test, words = None, ""
             if chosen == winner:
                 test, rows = self.summary["winner"]["test"], self.summary["baselines"]

@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from threadpoolctl import threadpool_limits
-
 from nas.errors import UserError
 from nas.experiment.context import Context
+from nas.experiment.crew import with_threads
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.baselines import tune_baseline
 from nas.experiment.stages.branches import climb_kind
@@ -54,10 +52,7 @@ def work(path: Path | str) -> int:
     if not folder.held:
         raise UserError(f"{path}: nobody works in it; start `nas search --run {path}` first")
     context = Context.open(experiment, folder.path)
-    # Equal threads, equal results, whoever does the work.
-    threads = context.team.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
-    with threadpool_limits(threads, "blas"):
+    with with_threads(context.team.threads):
         return _work_as_long_as_it_is_held(context)
 
 

@@ -1,4 +1,4 @@
-"""The processes of a run on this machine: how many, and their beginning and end."""
+"""The processes of a run on this machine: their beginning and end."""
 
 import logging
 import os
@@ -8,64 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from threadpoolctl import threadpool_limits
-
-from nas.errors import UserError
 from nas.experiment.context import Context
-from nas.model.training import epoch_cost
-from nas.search.objectives import MEASURED
+from nas.experiment.crew import crew_of, with_threads
 
 logger = logging.getLogger("nas.workers")
 
-# Edges of an epoch below which a run ends before a process more has begun. ML-100K has 600,000.
-_SMALL = 100_000
-# A process of a run of Gowalla's size.
-_BYTES = 5 * 2**30
-# What is shared out at a time is about 40 candidates.
-_MOST = 16
 _COMMAND = "import sys; from nas.experiment.worker import work_for; work_for(int(sys.argv[1]), sys.argv[2])"
-
-
-def check_workers(asked: int | None) -> None:
-    """Raise UserError if no such number of processes can share the work."""
-    if asked is not None and (type(asked) is not int or asked < 1):
-        raise UserError(f"workers: expected a whole number of at least 1, but got {asked!r}")
-
-
-def workers_of(context: Context, asked: int | None = None) -> int:
-    """Return how many processes share the work: what is asked for, or one a core as far as memory reaches.
-
-    Two threads train a network of ML-100K 1.2 to 1.4 times as fast as one does; two processes train two at once. One
-    process alone works where the graph is small, on a GPU, and where a time is among the objectives.
-    """
-    if asked is not None:
-        return asked
-    experiment, data = context.experiment, context.interactions
-    measured = set(MEASURED) & set(experiment.search.objectives)
-    small = epoch_cost(data.n_users, data.n_items, len(data)) < _SMALL
-    if small or measured or context.device.type != "cpu":
-        return 1
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cores = torch.get_num_threads() // (experiment.threads or 1)
-    return max(1, min(cores, memory // _BYTES, _MOST))
 
 
 @contextmanager
 def at_work(context: Context, asked: int | None) -> Iterator[int]:
-    """Let others work in the folder while the block runs, each with its share of the threads; yield how many in all."""
-    workers = workers_of(context, asked)
-    before = torch.get_num_threads()
-    if context.experiment.threads is None and workers > 1:
-        torch.set_num_threads(max(1, before // workers))
-    threads = torch.get_num_threads()
-    with threadpool_limits(threads if workers > 1 else None, "blas"):
-        context.team.gather(threads)
-        others = [_begin(context.folder.path, number, threads) for number in range(1, workers)]
+    """Let others work in the folder while the block runs, all with equal threads; yield how many processes in all."""
+    crew = crew_of(context, asked)
+    with with_threads(crew.threads):
+        context.team.gather(crew.threads)
+        others = [_begin(context.folder.path, number, crew.threads) for number in range(1, crew.processes)]
         try:
-            yield workers
+            yield crew.processes
         finally:
-            torch.set_num_threads(before)
             for process, log in others:
                 _end(process, log)
 

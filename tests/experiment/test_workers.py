@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-import torch
 from tiny_experiment import TINY
 
 import nas
@@ -19,7 +17,6 @@ from nas.errors import UserError
 from nas.experiment import worker, workers
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
-from nas.experiment.workers import workers_of
 
 # Long enough for a worker to join in.
 LONGER = TINY | {
@@ -182,38 +179,3 @@ def test_a_worker_that_cannot_begin_is_told_of(
     with caplog.at_level(logging.WARNING, "nas"):
         nas.search(LONGER, tmp_path / "run", workers=2)
     assert "a worker ended early (no room); its work was done without it" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("cores", "change", "gigabytes", "expected"),
-    [
-        (4, {}, 100, 4),
-        (1, {}, 100, 1),
-        (64, {}, 1000, 16),
-        (8, {}, 16, 3),
-        (8, {}, 1, 1),
-        (8, {"threads": 2}, 100, 4),
-        (8, {"threads": 16}, 100, 1),
-        (8, {"search": {"objectives": ["ndcg@20", "refresh_seconds"]}}, 100, 1),
-        (8, {"data": TINY["data"]}, 100, 1),
-    ],
-)
-def test_there_is_a_worker_a_core_where_that_pays(
-    cores: int,
-    change: dict[str, Any],
-    gigabytes: int,
-    expected: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    planted = {"users": 1500, "items": 200, "interactions_per_user": 30}
-    experiment = TINY | {"data": {"source": "planted", "planted": planted}} | change
-    if "threads" not in change:
-        experiment.pop("threads")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
-    monkeypatch.setattr(
-        os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_AVPHYS_PAGES": gigabytes * 2**18}[name]
-    )
-    context = Context.open(Experiment.parse(experiment, "here", Path()), tmp_path / "run")
-    assert workers_of(context) == expected
-    assert workers_of(context, 7) == 7
