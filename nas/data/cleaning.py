@@ -34,9 +34,14 @@ def distinct(frame: pl.DataFrame) -> pl.DataFrame:
     """Return one row a pair of (user, item), sorted by pair.
 
     Across parts the earliest part keeps the pair, since a pair in two parts would leak; then the latest
-    timestamp does, then the last row.
+    timestamp does, then the last row. Where pairs repeat and nothing is rated, `rating` is how often the pair
+    occurs in that part.
     """
     pair = ["user", "item"]
+    if "rating" not in frame.columns:
+        alike = [name for name in (*pair, "part") if name in frame.columns]
+        counted = frame.with_columns(rating=pl.len().over(alike))
+        frame = counted if counted["rating"].max() != 1 else frame
     order = {"user": False, "item": False, "part": True, "timestamp": False}
     order = {name: descending for name, descending in order.items() if name in frame.columns}
     ordered = frame.sort(list(order), descending=list(order.values()), maintain_order=True)

@@ -40,7 +40,8 @@ class DataConfig(BaseModel):
     """Column of the item ids."""
 
     rating: str | None = None
-    """Column of the ratings; None takes the format's usual column (`rating`) where there is one."""
+    """Column of the ratings; None takes the format's usual column (`rating`) where there is one, else how often a pair of
+    user and item repeats."""
 
     timestamp: str | None = None
     """Column of the timestamps; None takes the format's usual column (`timestamp`) where there is one."""

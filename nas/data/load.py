@@ -23,9 +23,9 @@ log = logging.getLogger("nas.data")
 def load(config: DataConfig, folder: Path) -> Interactions:
     """Return the interactions that `config` describes; relative paths start at `folder`.
 
-    Of a repeated user-item pair the earliest part, then the latest timestamp, then the last row is kept. What
-    is dropped is told to the logger `nas.data`. Raises `UserError`, one line, for whatever is wrong with the
-    files or leaves fewer than two users or items.
+    Of a repeated user-item pair the earliest part, then the latest timestamp, then the last row is kept; without
+    ratings, how often it occurs becomes its rating. What is dropped is told to the logger `nas.data`. Raises
+    `UserError`, one line, for whatever is wrong with the files or leaves fewer than two users or items.
     """
     if config.source == "planted":
         return planted(config.planted or PlantedConfig())

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
+from scipy.special import ndtri
+from scipy.stats import rankdata
 from torch import Tensor
 
 from nas.data.interactions import Interactions
@@ -88,13 +90,13 @@ class HistoryModel:
 def histories_of(interactions: Interactions, rating: float = 0.0) -> csr_array:
     """Return (U, I) float32: how much each interaction counts as part of a history.
 
-    1, or with ratings 1 + rating * z, where z is the rating less the mean over the standard deviation, within -2 to 2;
-    never below 0.1, so that nothing that was chosen counts for nothing.
+    1, or with ratings 1 + rating * z, where z is the normal score of the rating's rank, within -2 to 2; never below 0.1,
+    so that nothing that was chosen counts for nothing. Of ratings, ranks alone matter: stars and numbers of plays, which
+    have no standard deviation to speak of, are treated alike.
     """
     values = np.ones(len(interactions), dtype=np.float32)
     if rating and interactions.rating is not None:
-        deviation = float(interactions.rating.std())
-        z = (interactions.rating - interactions.rating.mean()) / (deviation or 1.0)
+        z = ndtri((rankdata(interactions.rating) - 0.5) / len(interactions))
         values = np.maximum(1 + rating * np.clip(z, -2, 2), 0.1).astype(np.float32)
     shape = (interactions.n_users, interactions.n_items)
     return csr_array((values, interactions.item, interactions.offsets), shape=shape)

@@ -73,8 +73,8 @@ class ItemBranch(BaseModel):
     """ease, slim, next: two items d steps apart in a user's time line count 1 / sqrt(1 + d / proximity), interactions of the same
     moment being one step; 0 counts all pairs alike, as does data without timestamps."""
     rating: float = Field(default=0.0, ge=0)
-    """An item of the history counts 1 + rating * z, z the standardised rating within -2 to 2; 0 counts all alike, as
-    does data without ratings."""
+    """An item of the history counts 1 + rating * z, z the normal score of the rating's rank, within -2 to 2; 0 counts
+    all alike, as does data without ratings."""
     recency: float = Field(default=0.0, ge=0)
     """An item of the history d steps before the end of its user's time line counts 1 / (1 + d / recency), half at d =
     recency; 0 counts all alike, as does data without timestamps."""

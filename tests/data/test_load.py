@@ -82,6 +82,32 @@ def test_without_timestamps_the_last_row_stays(tmp_path: Path) -> None:
     assert found.rating.tolist() == [3, 1]
 
 
+def test_where_nothing_is_rated_what_repeats_is_rated_by_how_often(tmp_path: Path) -> None:
+    write(tmp_path, t__csv="user,item,timestamp\n1,1,5\n2,2,9\n1,1,7\n2,1,3\n1,1,6\n2,2,8\n")
+    found = load(DataConfig(path=Path("t.csv")), tmp_path)
+    assert found.rating is not None
+    assert found.timestamp is not None
+    assert (found.user.tolist(), found.item.tolist()) == ([0, 1, 1], [0, 0, 1])
+    assert found.rating.dtype == np.float32
+    assert found.rating.tolist() == [3, 1, 2]
+    # Each event that is counted was there by then, so a split by time counts nothing of what came later.
+    assert found.timestamp.tolist() == [7, 3, 9]
+
+
+def test_how_often_a_pair_occurs_is_counted_within_its_part(tmp_path: Path) -> None:
+    write(tmp_path, a__csv="user,item\n1,1\n1,1\n2,2\n", b__csv="user,item\n1,1\n2,1\n2,1\n2,1\n")
+    found = load(DataConfig(train=Path("a.csv"), test=Path("b.csv")), tmp_path)
+    assert found.rating is not None
+    assert found.part is not None
+    assert found.part.tolist() == [0, 2, 0]
+    assert found.rating.tolist() == [2, 3, 1]
+
+
+def test_pairs_without_repeats_have_no_rating(tmp_path: Path) -> None:
+    write(tmp_path, t__csv="user,item\n1,1\n2,2\n")
+    assert load(DataConfig(path=Path("t.csv")), tmp_path).rating is None
+
+
 def test_min_rating_keeps_what_reaches_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, t__csv="user,item,rating\n1,1,5\n2,2,4\n3,3,3.5\n")
     with caplog.at_level(logging.INFO, logger="nas.data"):

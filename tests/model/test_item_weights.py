@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -123,8 +124,20 @@ def test_ratings_weigh_the_history_and_not_the_weights(small: Interactions) -> N
     assert isinstance(weighed.weights, torch.Tensor)
     assert torch.equal(plain.weights, weighed.weights)
     assert rated.rating is not None
-    z = np.clip((rated.rating - rated.rating.mean()) / rated.rating.std(), -2, 2)
-    np.testing.assert_allclose(weighed.histories.data, np.maximum(1 + 0.3 * z, 0.1), rtol=1e-5)
+    below = (rated.rating[:, None] > rated.rating).mean(1)
+    alike = (rated.rating[:, None] == rated.rating).mean(1)
+    z = [NormalDist().inv_cdf(share) for share in below + alike / 2]
+    np.testing.assert_allclose(weighed.histories.data, 1 + 0.3 * np.clip(z, -2, 2), rtol=1e-5)
+    np.testing.assert_array_equal(histories_of(rated, 5.0).data.min(), np.float32(0.1))
+
+
+def test_of_ratings_the_order_alone_counts(small: Interactions) -> None:
+    stars = np.random.default_rng(0).integers(1, 6, len(small)).astype(np.float32)
+    plays = replace(small, rating=np.exp(3 * stars))
+    np.testing.assert_array_equal(
+        histories_of(plays, 0.3).data, histories_of(replace(small, rating=stars), 0.3).data
+    )
+    assert set(histories_of(replace(small, rating=np.full(len(small), 7.0)), 0.3).data) == {1.0}
 
 
 @pytest.mark.parametrize("kind", ["ease", "slim", "next", "cosine"])
