@@ -2,7 +2,8 @@
 
 What an experiment sets is left alone. What it leaves open is the default of `config.py` up to the size of MovieLens
 100K and latest-small, and less of it beyond, in whole numbers that `experiment.yaml` of the run folder then shows. The
-size is what an epoch costs: few interactions of many users and items are more work than as many of few.
+size is what an epoch costs: few interactions of many users and items are more work than as many of few. The users that
+all is judged on are fewer where items are so many that their scores would fill the memory.
 """
 
 from typing import Any
@@ -18,6 +19,8 @@ _SMALL = 1_140_000
 # not trained but MF.
 _LARGE = 3.0
 _LARGE_SPACE = "linear"
+# Scores of all judged users that are held of each closed-form branch: a gigabyte, 4,000 users of 67,000 items.
+_SCORES = 2**28
 _UNTRAINED = ("popularity", "itemknn", "rp3beta", "ease", "slim", "gfcf", "ials", "mf-bpr")
 
 
@@ -26,7 +29,7 @@ def sized(experiment: Experiment, interactions: Interactions) -> Experiment:
     cost = epoch_cost(interactions.n_users, interactions.n_items, len(interactions))
     scale = max(1.0, cost / _SMALL)
     chosen: dict[str, Any] = {}
-    for section, settings in _settings(scale).items():
+    for section, settings in _settings(scale, interactions.n_items).items():
         held = getattr(experiment, section)
         left_open = {key: value for key, value in settings.items() if key not in held.model_fields_set}
         chosen[section] = held.model_copy(update=left_open)
@@ -35,7 +38,7 @@ def sized(experiment: Experiment, interactions: Interactions) -> Experiment:
     return experiment.model_copy(update=chosen)
 
 
-def _settings(scale: float) -> dict[str, dict[str, Any]]:
+def _settings(scale: float, items: int) -> dict[str, dict[str, Any]]:
     def less(default: int, least: int, power: float) -> int:
         return max(least, round(float(default / scale**power)))
 
@@ -43,7 +46,11 @@ def _settings(scale: float) -> dict[str, dict[str, Any]]:
         "recipe": {"trials": less(20, 8, 0.5)},
         # A candidate's own epochs are what its rank is judged by: they shrink last.
         "supernet": {"epochs": less(60, 8, 0.8), "tuning": less(8, 1, 0.6)},
-        "search": {"trials": less(300, 60, 0.7), "population": less(40, 20, 0.5)},
+        "search": {
+            "trials": less(300, 60, 0.7),
+            "population": less(40, 20, 0.5),
+            "users": max(1000, min(4000, _SCORES // items)),
+        },
         "retrain": {
             "top": less(5, 1, 0.7),
             "recipes": less(8, 2, 0.7),

@@ -53,6 +53,11 @@ def test_few_interactions_of_many_are_more_work_than_as_many_of_few() -> None:
     assert sized(bare(), few).recipe.trials > sized(bare(), many).recipe.trials
 
 
+def test_of_very_many_items_fewer_users_are_judged() -> None:
+    judged = [sized(bare(), data_of(100, items, 5)).search.users for items in (60_000, 90_000, 1_000_000)]
+    assert judged == [4000, 2**28 // 90_000, 1000]
+
+
 def test_what_is_set_stays() -> None:
     given = bare(search={"trials": 777}, search_space="graph", baselines={"names": ["gat"]})
     found = sized(given, LARGE)
