@@ -130,7 +130,7 @@ def _make_summary(context: Context, clock: Clock) -> dict[str, Any]:
     _, supernet = train_supernet(context, recipe)
     space, branches = settle_branches(context)
     found = run_search(context, space)
-    retrained = retrain_best(context, found, pareto(context, found), recipe)
+    retrained = retrain_best(context, space, found, pareto(context, found), recipe)
     baselines = tune_baselines(context)
     retrained, tuning = contest(context, space, retrained, chosen, baselines)
     winner = retrained[0]

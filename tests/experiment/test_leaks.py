@@ -131,7 +131,7 @@ def choices(made: Context) -> tuple[Recipe, list[tuple[str, float]], list[dict[s
     train_supernet(made, recipe)
     space, _ = settle_branches(made)
     found = run_search(made, space)
-    retrained = retrain_best(made, found, pareto(made, found), recipe)
+    retrained = retrain_best(made, space, found, pareto(made, found), recipe)
     kept = [{key: result[key] for key in ("architecture", "epochs", "validation")} for result in retrained]
     return recipe, [(c.architecture.id, c.values["ndcg@20"]) for c in found], kept
 

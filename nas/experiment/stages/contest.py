@@ -9,6 +9,7 @@ from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import trained_recipe
+from nas.experiment.stages.partners import closed_form_branches, with_partners
 from nas.experiment.stages.recipe import recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import best_first, result_file, retrain, retraining
 from nas.experiment.team import Job
@@ -32,7 +33,8 @@ def contest(
     """
     recipe, lightgcn = recipe_of(chosen), tuned_lightgcn(chosen)
     found = [Architecture.model_validate(result["architecture"]) for result in retrained]
-    searched = [one for one in found if one.graph != lightgcn.graph][: context.experiment.retrain.tuned]
+    others = [one for one in found if one.graph != lightgcn.graph][: context.experiment.retrain.tuned]
+    searched = [with_partners(context, space, one) for one in others]
     known = [
         (architecture, its_recipe, of)
         for whole, its_recipe, of in _known(space, lightgcn, recipe, baselines)
@@ -68,8 +70,7 @@ def _known(
 
     Each network stands with all closed-form branches, which are dropped where they do not help; then these alone.
     """
-    closed = [name for name in space.branches.names if name != "graph"]
-    branches = space.only(*closed).decode({}).branches if closed else {}
+    branches = closed_form_branches(space)
     presets = [
         (TRAINED[row["name"]].architecture(), trained_recipe(row), row["name"])
         for row in baselines

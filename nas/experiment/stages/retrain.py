@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.fusion import States, validation_scorer, weigh
+from nas.experiment.stages.partners import with_partners
 from nas.experiment.team import Job
 from nas.model.evaluation import evaluate, final_states
 from nas.model.fitting import Fitted
@@ -19,14 +20,15 @@ from nas.search.constraints import merit
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture, GraphBranch
 from nas.space.recipe import Recipe
+from nas.space.search_space import SearchSpace
 
 
 def retrain_best(
-    context: Context, ranked: list[Candidate], front: list[Candidate], recipe: Recipe
+    context: Context, space: SearchSpace, ranked: list[Candidate], front: list[Candidate], recipe: Recipe
 ) -> list[dict[str, Any]]:
     """Retrain the best of the front, best first by its first objective, and return their results.
 
-    Where the front is shorter than `retrain.top`, the best of all that keep to the constraints on costs fill it up.
+    Each is weighed with all closed-form branches of the space. Where the front is shorter than `retrain.top`, the best of all that keep to the constraints on costs fill it up.
     """
     metric, constraints = context.experiment.metric, context.experiment.search.constraints
     # What breaks a constraint on costs has no quality; a quality may be better after training than in the supernet.
@@ -37,14 +39,15 @@ def retrain_best(
     first: dict[GraphBranch, Architecture] = {}
     for architecture in ordered:
         first.setdefault(architecture.learned, architecture)
-    chosen = list(first.values())[: context.experiment.retrain.top]
+    best = list(first.values())[: context.experiment.retrain.top]
+    chosen = [with_partners(context, space, architecture) for architecture in best]
     with stage("retrain", len(chosen)) as steps:
         results: list[dict[str, Any]] = []
         jobs = [retraining(architecture, recipe) for architecture in chosen]
         for architecture, _ in zip(chosen, context.team.each(jobs), strict=True):
             results.append(retrain(context, architecture, recipe))
-            best = max(result["validation"][metric] for result in results)
-            steps.advance(f"best {metric} {best:.4f}")
+            highest = max(result["validation"][metric] for result in results)
+            steps.advance(f"best {metric} {highest:.4f}")
     return best_first(context, results)
 
 

@@ -1,0 +1,78 @@
+from pathlib import Path
+from typing import Any
+
+from tiny_experiment import TINY
+
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context
+from nas.experiment.stages.partners import closed_form_branches, with_partners
+from nas.experiment.stages.retrain import retrain_best
+from nas.search.loop import Candidate
+from nas.space.architecture import Architecture, GraphBranch
+from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.recipe import Recipe
+
+GRAPH = GraphBranch(layers=(), hidden_size=4)
+ALONE = Architecture(graph=GRAPH)
+BRANCHES = TINY["search_space"]["branches"] | {
+    "spectral": {"rank": [4, 8]},
+    "item": {"kind": ["ease"], "regularisation": [100, 10]},
+}
+FUSION = {"graph": [1, 0], "spectral": [0, 1], "item": [0, 1]}
+
+
+def opened(path: Path, branches: dict[str, Any] = BRANCHES, **search: Any) -> Context:
+    space = TINY["search_space"] | {"branches": branches}
+    space |= {"fusion": FUSION} if branches is BRANCHES else {}
+    values = TINY | {"search_space": space, "search": TINY["search"] | search}
+    return Context.open(Experiment.parse(values, "test", path), path / "run")
+
+
+def test_what_an_architecture_lacks_is_added_and_changes_nothing_yet(tmp_path: Path) -> None:
+    context = opened(tmp_path)
+    space = context.experiment.search_space
+    spectral, item = SpectralBranch(rank=4), ItemBranch(kind="ease", regularisation=100)
+    assert closed_form_branches(space) == {"spectral": spectral, "item": item}
+    found = with_partners(context, space, ALONE)
+    assert found.branches == {"graph": GRAPH, "spectral": spectral, "item": item}
+    assert found.weights == {"graph": 1, "spectral": 0, "item": 0}
+    assert found.canonical() == ALONE
+    assert found.id == ALONE.id
+    # Its own settings stay.
+    other = ItemBranch(kind="ease", regularisation=10)
+    fused = Architecture.model_validate(
+        {"graph": GRAPH, "item": other, "fusion": {"graph": 0.25, "item": 0.75}}
+    )
+    found = with_partners(context, space, fused)
+    assert found.item == other
+    assert found.weights == {"graph": 0.25, "spectral": 0, "item": 0.75}
+    assert with_partners(context, space, found) == found
+
+
+def test_a_space_of_networks_adds_nothing(tmp_path: Path) -> None:
+    context = opened(tmp_path, TINY["search_space"]["branches"])
+    assert with_partners(context, context.experiment.search_space, ALONE) == ALONE
+
+
+def test_what_costs_too_much_is_not_added(tmp_path: Path) -> None:
+    free = opened(tmp_path / "free")
+    space = free.experiment.search_space
+    spectral, item = (
+        free.costs(Architecture.model_validate({"graph": GRAPH, name: branch}))["artefact_bytes"]
+        for name, branch in closed_form_branches(space).items()
+    )
+    assert item < spectral
+    context = opened(tmp_path / "bound", constraints=[f"artefact_bytes <= {item}"])
+    assert with_partners(context, space, ALONE).branches.keys() == {"graph", "item"}
+
+
+def test_what_helps_beside_a_trained_network_is_kept_though_the_search_had_none(tmp_path: Path) -> None:
+    context = opened(tmp_path)
+    found = Candidate(
+        number=0, architecture=ALONE, values={"ndcg@20": 0.1}, cached=False, seconds=0.1, finished=0.0
+    )
+    recipe = Recipe(learning_rate=1e-6)
+    (result,) = retrain_best(context, context.experiment.search_space, [found], [found], recipe)
+    assert result["id"] == ALONE.id
+    assert len(Architecture.model_validate(result["architecture"]).branches) > 1
+    assert result["validation"]["ndcg@20"] > result["graph"]["ndcg@20"]
