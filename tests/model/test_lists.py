@@ -71,6 +71,13 @@ def cosine_of_pairs(ranked: NDArray[np.int32], history: Interactions) -> float:
     return float(np.mean(means))
 
 
+@pytest.fixture(params=[0, 5_000], ids=["by users", "by pairs"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catalogues of more items, and of fewer, than those whose cosines are held."""
+    monkeypatch.setattr("nas.model.lists._FEW_ITEMS", request.param)
+
+
+@pytest.mark.usefixtures("way")
 def test_diversity_is_one_less_the_mean_cosine_of_pairs(tiny: Interactions, small: Interactions) -> None:
     rng = np.random.default_rng(0)
     for history in (tiny, small):
@@ -80,6 +87,7 @@ def test_diversity_is_one_less_the_mean_cosine_of_pairs(tiny: Interactions, smal
         assert diversity(ranked, catalogue_of(history)) == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("way")
 def test_diversity_of_likes_and_of_strangers(make_interactions: Callable[..., Interactions]) -> None:
     items = catalogue_of(make_interactions([(0, 0), (0, 1), (1, 0), (1, 1), (2, 2)], 3, 4))
     assert diversity(np.array([[0, 1]], np.int32), items) == pytest.approx(0.0)
