@@ -119,8 +119,11 @@ def fidelity_command(
 @app.command("worker")
 def worker_command(run: RunPath, as_json: Json = False) -> None:
     """Help whoever works in a run folder, from any machine that sees it, until that ends."""
-    done = nas.work(run)
-    _print_json({"jobs": done}) if as_json else print(f"{done} jobs done")
+    found = nas.work(run)
+    left = f", {found.failed} failed here and left to the search" if found.failed else ""
+    _print_json(asdict(found)) if as_json else print(f"{found.jobs} jobs done{left}")
+    if found.failed:
+        raise typer.Exit(1)
 
 
 @app.command("retrain")

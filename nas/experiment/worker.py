@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import UserError
@@ -41,8 +42,21 @@ _PAUSE = 0.01
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def work(path: Path | str) -> int:
-    """Do what the run in a folder posts, beside the process that holds it, until that ends; return how many jobs.
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What a worker did.
+
+    Attributes:
+        jobs: done.
+        failed: tried in vain, and left to the search, which does them and tells its user what is wrong.
+    """
+
+    jobs: int
+    failed: int
+
+
+def work(path: Path | str) -> Worked:
+    """Do what the run in a folder posts, beside the process that holds it, until that ends.
 
     Raises:
         UserError: it is no run folder, or nobody works in it.
@@ -73,7 +87,7 @@ def work_for(parent: int, path: str) -> None:
         sys.exit(str(error))
 
 
-def _work_as_long_as_it_is_held(context: Context) -> int:
+def _work_as_long_as_it_is_held(context: Context) -> Worked:
     team, folder, done, looked, failed = context.team, context.folder, 0, 0.0, set[str]()
     while True:
         if any(_attempted(team, job, failed) for job in team.posted(JOBS)):
@@ -82,7 +96,7 @@ def _work_as_long_as_it_is_held(context: Context) -> int:
         if time.monotonic() - looked > _SECONDS_BETWEEN_LOOKS:
             looked = time.monotonic()
             if not folder.held:
-                return done
+                return Worked(done, len(failed))
         time.sleep(_PAUSE)
 
 
@@ -91,8 +105,10 @@ def _attempted(team: Team, job: Job, failed: set[str]) -> bool:
         return False
     try:
         return team.attempt(job)
-    except Exception:
+    except Exception as error:
         # Whoever posted it finds it not done, does it, and tells its user.
-        logger.exception("%s failed", job.file)
+        logger.error(
+            "%s failed here (%s: %s) and is left to the search", job.file, type(error).__name__, error
+        )
         failed.add(job.file)
         return False

@@ -13,6 +13,7 @@ import pytest
 from tiny_experiment import TINY
 
 import nas
+from nas.cli import main
 from nas.errors import UserError
 from nas.experiment import worker, workers
 from nas.experiment.config import Experiment
@@ -144,7 +145,7 @@ def test_a_worker_leaves_what_it_cannot_do_and_says_so(
         context.folder.write_json(f"{name}.json", {})
 
     monkeypatch.setattr(worker, "JOBS", {"broken": broken, "fine": fine})
-    done: list[int] = []
+    done: list[worker.Worked] = []
     with context.folder.locked():
         context.team.gather(1)
         context.team.post([
@@ -156,9 +157,35 @@ def test_a_worker_leaves_what_it_cannot_do_and_says_so(
         wait_for(tmp_path / "run" / "b.json")
         time.sleep(0.1)
     helper.join(30)
-    assert done == [1]
-    assert caplog.text.count("0-a.json failed") == 1
+    assert done == [worker.Worked(jobs=1, failed=1)]
+    assert caplog.text.count("0-a.json failed here (ValueError: a) and is left to the search") == 1
     assert [job.result for job in context.team.posted(worker.JOBS)] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "told"),
+    [
+        (worker.Worked(jobs=3, failed=0), 0, "3 jobs done\n"),
+        (worker.Worked(jobs=0, failed=2), 1, "0 jobs done, 2 failed here and left to the search\n"),
+    ],
+)
+def test_a_worker_that_could_not_do_something_says_so_by_its_exit_code(
+    found: worker.Worked,
+    code: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(nas, "work", lambda _path: found)
+    monkeypatch.setattr(sys, "argv", ["nas", "worker", "run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert capsys.readouterr().out == told
+    monkeypatch.setattr(sys, "argv", ["nas", "worker", "run", "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    assert json.loads(capsys.readouterr().out) == {"jobs": found.jobs, "failed": found.failed}
 
 
 def test_workers_run_the_code_of_the_search_and_not_of_the_current_folder(
