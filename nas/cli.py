@@ -275,7 +275,7 @@ def _known(error: Exception) -> tuple[str, int]:
     if message is not None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "nas"
-        return f"{' '.join(message().split())} Try `{command} --help`.", 2
+        return f"{' '.join(message().split()).removesuffix('.')}; try `{command} --help`", 2
     if isinstance(error, DivergedError):
         return _one_line(error), 1
     if any(words in str(error) for words in ("No space left", "disk is full")):

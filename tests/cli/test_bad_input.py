@@ -244,12 +244,12 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "worker of an idle run": (for_an_idle_run, ("nobody works in it", "nas search --run")),
     "no workers": (lambda f: [*experiment(f), "--workers", "0"], ("--workers", "greater than or equal to 1")),
     "workers a word": (lambda f: [*experiment(f), "--workers", "all"], ("--workers", "integer")),
-    "option misspelt": (lambda _: ["search", "--runn", "x"], ("--runn", "Try `nas search --help`")),
+    "option misspelt": (lambda _: ["search", "--runn", "x"], ("--runn", "; try `nas search --help`")),
     "option misspelt of a group": (
         lambda _: ["spaces", "check", "graph", "--sed", "1"],
-        ("--sed", "Try `nas spaces check --help`"),
+        ("--sed", "; try `nas spaces check --help`"),
     ),
-    "command unknown": (lambda _: ["serch"], ("serch", "Try `nas --help`")),
+    "command unknown": (lambda _: ["serch"], ("serch", "; try `nas --help`")),
     "space file missing": (lambda f: ["spaces", "check", str(f / "s.yaml")], ("s.yaml", "no such file")),
 }
 

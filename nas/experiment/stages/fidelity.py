@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,35 +44,21 @@ def measure_fidelity(
     trained: dict[str, list[float]] = defaultdict(list)
     seconds = []
     wanted = [(architecture, training_seed) for training_seed in seeds for architecture in drawn]
+    done = [(context.folder.path / _file(*pair)).exists() for pair in wanted]
     with stage("fidelity", len(wanted)) as steps:
-        steps.begin_at(sum((context.folder.path / _file(*pair)).exists() for pair in wanted))
-        done = [(context.folder.path / _file(*pair)).exists() for pair in wanted]
+        steps.begin_at(sum(done))
         jobs = [
             Job(trained_alone, _file(one, of), {"architecture": one, "recipe": recipe, "seed": of})
             for one, of in wanted
         ]
-        for n, _ in enumerate(context.team.each(jobs)):
-            architecture, training_seed = wanted[n]
+        for number, _ in enumerate(context.team.each(jobs)):
+            architecture, training_seed = wanted[number]
             result = trained_alone(context, architecture, recipe, training_seed)
             trained[architecture.id].append(result["validation"][metric])
             seconds.append(result["seconds"])
-            if not done[n]:
+            if not done[number]:
                 steps.advance(f"{metric} {trained[architecture.id][-1]:.4f}")
-    judge = supernet_evaluator(context, space, weights, recipe)
-    rows, cost = [], []
-    for architecture in drawn:
-        started = time.perf_counter()
-        values = judge(architecture)
-        cost.append(time.perf_counter() - started)
-        sizes = {"hidden size": architecture.learned.hidden_size, "layers": len(architecture.learned.layers)}
-        known = {name: {**values, **sizes}[name] for name in _TRIVIAL}
-        rows.append({
-            "id": architecture.id,
-            "description": str(architecture),
-            "supernet": values[metric],
-            "trained": trained[architecture.id],
-            **known,
-        })  # fmt: skip
+    rows, cost = _ranked(context, weights, recipe, drawn, trained)
     found = rank_fidelity(
         np.array([row["supernet"] for row in rows], dtype=np.float64),
         np.array([row["trained"] for row in rows], dtype=np.float64),
@@ -87,6 +73,39 @@ def measure_fidelity(
         "seconds": sum(seconds),
         "seconds_each": {"training": float(np.median(seconds)), "supernet": float(np.median(cost))},
     }
+
+
+def _ranked(
+    context: Context,
+    weights: Weights,
+    recipe: Recipe,
+    drawn: list[Architecture],
+    trained: Mapping[str, list[float]],
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """Return a row an architecture, with what the supernet says of it, and the seconds that took."""
+    space, metric = context.experiment.search_space.only("graph"), context.experiment.metric
+    judge = supernet_evaluator(context, space, weights, recipe)
+    rows: list[dict[str, Any]] = []
+    cost: list[float] = []
+    with stage("supernet's ranking", len(drawn)) as steps:
+        for architecture in drawn:
+            started = time.perf_counter()
+            values = judge(architecture)
+            cost.append(time.perf_counter() - started)
+            sizes = {
+                "hidden size": architecture.learned.hidden_size,
+                "layers": len(architecture.learned.layers),
+            }
+            known = {name: {**values, **sizes}[name] for name in _TRIVIAL}
+            rows.append({
+                "id": architecture.id,
+                "description": str(architecture),
+                "supernet": values[metric],
+                "trained": trained[architecture.id],
+                **known,
+            })  # fmt: skip
+            steps.advance()
+    return rows, cost
 
 
 def draw(space: SearchSpace, n: int, seed: int) -> list[Architecture]:
