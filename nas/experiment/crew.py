@@ -21,8 +21,8 @@ _SMALL = 100_000
 _WIDE = 12_000_000
 # Threads of a process on such data, at most.
 _TOGETHER = 4
-# A process of a run of Gowalla's size.
-_BYTES = 5 * 2**30
+# Of a process: torch and the data, and the scores of all judged users by several branches. Gowalla's takes 5 GB.
+_BASE, _SCORES_HELD = 2**30, 6
 # What is shared out at a time is about 40 candidates.
 _MOST = 16
 
@@ -62,7 +62,9 @@ def crew_of(context: Context, asked: int | None = None) -> Crew:
         return Crew(1, begun or cores)
     threads = begun or (min(cores, _TOGETHER) if cost > _WIDE else 1)
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    processes = max(1, min(cores // threads, memory // _BYTES, _MOST))
+    judged = min(experiment.search.users, data.n_users)
+    each = _BASE + _SCORES_HELD * 4 * judged * data.n_items
+    processes = max(1, min(cores // threads, memory // each, _MOST))
     return Crew(processes, begun or cores // processes)
 
 

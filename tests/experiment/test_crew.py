@@ -21,13 +21,19 @@ def opened(values: dict[str, Any], path: Path) -> Context:
     return Context.open(Experiment.parse(values, "here", Path()), path / "run")
 
 
+def on_machine(monkeypatch: pytest.MonkeyPatch, cores: int, gigabytes: int) -> None:
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_AVPHYS_PAGES": gigabytes * 2**18}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(os, "sysconf", lambda name: sizes[name])
+
+
 @pytest.mark.parametrize(
     ("cores", "change", "gigabytes", "edges", "expected"),
     [
         (4, {}, 100, 600_000, Crew(4, 1)),
         (1, {}, 100, 600_000, Crew(1, 1)),
         (64, {}, 1000, 600_000, Crew(16, 4)),
-        (8, {}, 16, 600_000, Crew(3, 2)),
+        (8, {}, 4, 600_000, Crew(3, 2)),
         (8, {}, 1, 600_000, Crew(1, 8)),
         (8, {"threads": 2}, 100, 600_000, Crew(4, 2)),
         (8, {"threads": 16}, 100, 600_000, Crew(1, 16)),
@@ -37,7 +43,7 @@ def opened(values: dict[str, Any], path: Path) -> Context:
         # Where memory is what processes contend for, they are fewer and have more threads.
         (2, {}, 100, 26_000_000, Crew(1, 2)),
         (8, {}, 100, 26_000_000, Crew(2, 4)),
-        (8, {}, 6, 26_000_000, Crew(1, 8)),
+        (8, {}, 2, 26_000_000, Crew(1, 8)),
         (8, {"threads": 1}, 100, 26_000_000, Crew(8, 1)),
     ],
 )  # fmt: skip
@@ -51,12 +57,22 @@ def test_there_are_as_many_processes_as_pay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = opened(UNSET | change, tmp_path)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    on_machine(monkeypatch, cores, gigabytes)
     monkeypatch.setattr(crew, "epoch_cost", lambda *_: edges)
-    sizes = {"SC_PAGE_SIZE": 4096, "SC_AVPHYS_PAGES": gigabytes * 2**18}
-    monkeypatch.setattr(os, "sysconf", lambda name: sizes[name])
     assert crew_of(context) == expected
     assert crew_of(context, 7) == Crew(7, change.get("threads", max(1, cores // 7)))
+
+
+def test_processes_that_hold_many_scores_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "_SMALL", 0)
+    on_machine(monkeypatch, 8, 16)
+    context = opened(UNSET, tmp_path)
+    assert crew_of(context) == Crew(8, 1)
+    # Four gigabytes of 60 users and 50 items, and one for all else.
+    monkeypatch.setattr(crew, "_SCORES_HELD", 2**32 // (4 * 60 * 50))
+    assert crew_of(context) == Crew(3, 2)
+    judged = UNSET | {"search": UNSET["search"] | {"users": 15}}
+    assert crew_of(opened(judged, tmp_path / "few")) == Crew(8, 1)
 
 
 def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path: Path) -> None:
