@@ -9,6 +9,7 @@ import logging
 import shlex
 import sys
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,21 @@ Workers = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as search.trials=50.")
 ]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(version("nas-recsys"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("search")

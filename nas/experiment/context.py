@@ -1,6 +1,5 @@
 """What every stage works with: the experiment, its data, its folder, its device."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -90,8 +89,8 @@ class Context:
                     "choose another split.strategy"
                 )
         folder = RunFolder(path)
-        if folder.started:
-            held = json.loads((path / "data.json").read_text()) if (path / "data.json").exists() else {}
+        if folder.started and folder.experiment().resolved()["data"] == experiment.resolved()["data"]:
+            held = folder.read_json("data.json") or {}
             if held.get("fingerprint", interactions.fingerprint()) != interactions.fingerprint():
                 raise UserError(
                     f"{path}: the data changed since this run began; restore it, or give another folder with --run"

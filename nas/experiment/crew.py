@@ -13,7 +13,8 @@ from nas.experiment.context import Context
 from nas.model.training import epoch_cost
 from nas.search.objectives import MEASURED
 
-# Edges of an epoch below which a run ends before a process more has begun. ML-100K has 600,000.
+# Edges of an epoch below which a run ends before a process more has begun, and threads wait for one another longer than
+# they work. ML-100K has 600,000.
 _SMALL = 100_000
 # Edges of an epoch from which on processes contend for memory where threads do not. On two cores, two epochs of LightGCN
 # take two threads one after the other 2 x .91 s on Gowalla (26 million), two processes of one thread 2.5 s; on ML-1M
@@ -51,15 +52,17 @@ def crew_of(context: Context, asked: int | None = None) -> Crew:
 
     Two threads train a network of ML-100K 1.2 to 1.4 times as fast as one does; two processes train two at once. From
     several times ML-1M's size on a process has several threads instead. One process alone works where the graph is
-    small, on a GPU, and where a time is among the objectives.
+    small, with one thread; on a GPU, and where a time is among the objectives, with all.
     """
     begun, cores = context.threads, torch.get_num_threads()
     if asked is not None:
         return Crew(asked, begun or max(1, cores // asked))
     experiment, data = context.experiment, context.interactions
     cost = epoch_cost(data.n_users, data.n_items, len(data))
-    if cost < _SMALL or context.device.type != "cpu" or set(MEASURED) & set(experiment.search.objectives):
+    if context.device.type != "cpu" or set(MEASURED) & set(experiment.search.objectives):
         return Crew(1, begun or cores)
+    if cost < _SMALL:
+        return Crew(1, begun or 1)
     threads = begun or (min(cores, _TOGETHER) if cost > _WIDE else 1)
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     judged = min(experiment.search.users, data.n_users)

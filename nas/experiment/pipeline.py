@@ -1,5 +1,6 @@
 """All stages of a run in order."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
 from nas.experiment.workers import at_work
+
+logger = logging.getLogger("nas")
 
 DEFAULT = "ml-100k"
 """The experiment that runs when none is named."""
@@ -53,6 +56,7 @@ def search(
     """
     check_workers(workers)
     context = _open(experiment, run, overrides)
+    logger.info("experiment %s, run folder %s", context.experiment.name, context.folder.path)
     with context.folder.locked():
         _run_stages(context, workers)
     return Run(context.folder.path)

@@ -1358,6 +1358,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # What is misspelt is told before what is missing for that reason.
+        for word in args or () if self._subparsers is None else ():
+            name = word.partition("=")[0]
+            if name.startswith("--") and not any(one.startswith(name) for one in self._option_string_actions):
+                self.error(f"unrecognized arguments: {word}")
+        return super().parse_known_args(args, namespace)
+
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     common = _Parser(add_help=False)

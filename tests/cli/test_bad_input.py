@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -314,3 +315,11 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "did you mean 'trials'" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["nas", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"{version('nas-recsys')}\n"

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import random
 import signal
@@ -171,6 +172,16 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
     csv.write_text(csv.read_text() + "0,10\n")
     with pytest.raises(UserError, match="the data changed"):
         nas.search(experiment, tmp_path / "run")
+    with pytest.raises(UserError, match=r"holds another experiment \(.*data\.source"):
+        nas.search(TINY, tmp_path / "run")
+
+
+def test_a_search_begins_by_saying_what_it_does_and_where(
+    finished: nas.Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "nas"):
+        nas.search(run=finished.path)
+    assert f"experiment tiny, run folder {finished.path}" in caplog.messages
 
 
 def test_retrain_and_export_another_architecture(finished: nas.Run, tmp_path: Path) -> None:

@@ -127,6 +127,9 @@ def test_wrong_input_is_one_line(refuse: Callable[..., str]) -> None:
     assert "required" in refuse()
     assert "invalid choice" in refuse("destroy")
     assert "unrecognized arguments" in refuse("recommend", "--user", "u1", "stray\nword")
+    # Though `--user` is missing for that reason.
+    assert "unrecognized arguments: --usr" in refuse("recommend", "--usr", "u1")
+    assert "unrecognized arguments: --itm=i1" in refuse("explain", "--user", "u1", "--itm=i1")
 
 
 def test_the_last_folder_counts(artefact: Path, capsys: pytest.CaptureFixture[str]) -> None:
