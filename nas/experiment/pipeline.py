@@ -49,7 +49,7 @@ def search(
         run: the run folder; `results/NAME` by default.
         overrides: `section.key=value`, each in place of what the experiment says.
         workers: processes that share the work on this machine (>= 1), this one included; None: one a core where that
-            pays, see `workers_of`. Others may join by `nas worker`. It changes nothing but the time.
+            pays, see `crew_of`. Others may join by `nas worker`. With equal threads each it changes nothing but the time.
 
     Raises:
         UserError: something in the experiment, the data or the folder is wrong; nothing was written then.

@@ -28,7 +28,8 @@ def retrain_best(
 ) -> list[dict[str, Any]]:
     """Retrain the best of the front, best first by its first objective, and return their results.
 
-    Each is weighed with all closed-form branches of the space. Where the front is shorter than `retrain.top`, the best of all that keep to the constraints on costs fill it up.
+    Each is weighed with all closed-form branches of the space. Where the front is shorter than `retrain.top`, the best
+    of all that keep to the constraints on costs fill it up.
     """
     metric, constraints = context.experiment.metric, context.experiment.search.constraints
     # What breaks a constraint on costs has no quality; a quality may be better after training than in the supernet.
