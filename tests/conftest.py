@@ -12,12 +12,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from pyg_twins import import_pyg
 
 from nas.data import Interactions
 from nas.graph import Graph
 from nas.graph.aggregators import Parameter
 from nas.model.weights import Weights
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 Pairs = Iterable[tuple[int, int]]
 MakeInteractions = Callable[[Pairs, int, int], Interactions]

@@ -48,7 +48,7 @@ def test_absolute_paths_and_formats_that_are_set_win(tmp_path: Path) -> None:
     assert len(load(config, Path("/nowhere"))) == 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.text("0129-ab²"), unique=True, max_size=12), st.randoms(use_true_random=False))
 def test_natural_order_is_an_order(ids: list[str], random: object) -> None:
     shuffled = list(ids)
@@ -57,7 +57,7 @@ def test_natural_order_is_an_order(ids: list[str], random: object) -> None:
     assert sorted(natural_order(ids)) == sorted(ids)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 10**30), unique=True))
 def test_natural_order_of_numbers_is_by_value(numbers: list[int]) -> None:
     assert natural_order(map(str, numbers)) == tuple(map(str, sorted(numbers)))
@@ -126,7 +126,7 @@ def test_k_core_drops_repeatedly(tmp_path: Path) -> None:
 
 
 @given(st.sets(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1), st.integers(1, 4))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_core_is_what_removing_one_by_one_leaves(pairs: set[tuple[int, int]], k: int) -> None:
     user, item = np.array(sorted(pairs), dtype=np.int32).T
     left = set(pairs)

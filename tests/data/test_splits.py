@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from nas.data import SPLITS, DataConfig, Interactions, PlantedConfig, Split, SplitConfig, load, planted, split
 from nas.errors import UserError
 
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=25)
 
 
 def build(pairs: dict[tuple[int, int], int], parts: bool = False) -> Interactions:

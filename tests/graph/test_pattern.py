@@ -17,7 +17,7 @@ def symmetric(pairs: set[tuple[int, int]]) -> "sparse.csr_array":
 
 
 @given(edges)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_reverse_is_the_opposite_edge(pairs: set[tuple[int, int]]) -> None:
     pattern = Pattern.from_scipy(symmetric(pairs))
     assert torch.equal(pattern.row[pattern.reverse], pattern.column)
@@ -25,7 +25,7 @@ def test_reverse_is_the_opposite_edge(pairs: set[tuple[int, int]]) -> None:
 
 
 @given(edges)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_rows_and_columns_are_those_of_the_matrix_in_order(pairs: set[tuple[int, int]]) -> None:
     adjacency = symmetric(pairs)
     pattern = Pattern.from_scipy(adjacency)

@@ -59,7 +59,7 @@ def sorted_whole(
 
 
 @given(case=rankings(), k=st.integers(1, 15), rows=st.integers(1, 4), seed=st.integers(0, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_top_items_is_a_stable_sort_of_what_was_not_seen(
     case: tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]],
     k: int,
@@ -103,7 +103,7 @@ def test_dot_scores_are_dot_products_without_gradients() -> None:
 
 
 @given(case=rankings(), ks=st.sets(st.integers(1, 15), min_size=1, max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_metrics_are_pygs(
     case: tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]],
     ks: set[int],

@@ -271,7 +271,7 @@ any_branch = st.builds(
 
 
 @given(branch=any_branch)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_canonical_form_is_the_same_function(
     branch: GraphBranch, graph: Graph, randomise: Callable[..., Weights]
 ) -> None:

@@ -79,7 +79,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 @given(case=cases(), k=st.integers(1, 25) | st.sampled_from([600, 1200]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_list_is_the_head_of_the_sorted_row(case: Case, k: int) -> None:
     scores, seen = case
     numbers, best = run(scores, seen, k)
@@ -98,7 +98,7 @@ def test_the_order_of_the_scores_changes_nothing(k: int) -> None:
 
 
 @given(case=cases(), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_one_score_that_is_not_a_number_is_found_wherever_it_is(case: Case, data: st.DataObject) -> None:
     scores, seen = case
     row, item = (data.draw(st.integers(0, size - 1)) for size in scores.shape)
@@ -114,7 +114,7 @@ def test_one_score_that_is_not_a_number_is_found_wherever_it_is(case: Case, data
     layout=st.sampled_from(["contiguous", "transposed", "sliced"]),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_full_ranking_is_the_same_for_any_blocks_threads_and_layout(
     case: Case, k: int, rows: int, count: int, layout: str, seed: int, make_interactions: MakeInteractions
 ) -> None:
@@ -136,7 +136,7 @@ def test_full_ranking_is_the_same_for_any_blocks_threads_and_layout(
 
 
 @given(case=cases(), k=st.integers(1, 25))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_scores_that_no_kernel_takes_are_ranked_by_torch(
     case: Case, k: int, make_interactions: MakeInteractions
 ) -> None:

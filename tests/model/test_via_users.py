@@ -24,7 +24,7 @@ def dense(interactions: Interactions) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_scores_are_those_of_the_formed_matrix(
     make_interactions: Callable[..., Interactions], seed: int
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.recommender import Recommender, recommender
@@ -32,7 +32,6 @@ def names(ranking: Ranking) -> list[str]:
     return [one.item for one in ranking]
 
 
-@settings(deadline=None)
 @given(
     only=st.none() | items, without=items, seen=st.booleans(), k=st.integers(1, 25), user=st.integers(0, 11)
 )
@@ -78,7 +77,6 @@ def test_wrong_filters_are_refused(model: Recommender) -> None:
         model.rerank("u1", ["i1"], 0)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 1000), k=st.integers(1, 12), diversity=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
 def test_diversity_is_maximal_marginal_relevance(seed: int, k: int, diversity: float) -> None:
     rng = np.random.default_rng(seed)

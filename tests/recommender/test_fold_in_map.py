@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -29,7 +29,6 @@ def history(contents: ArtefactContents, user: int) -> NDArray[np.int32]:
     return contents.seen_items[contents.seen_indptr[user] : contents.seen_indptr[user + 1]]
 
 
-@settings(deadline=None)
 @given(variation=variations, ridge=st.sampled_from([0.01, 0.5, 3.0]))
 def test_fold_in_map_is_the_ridge_regression(make: Make, variation: dict[str, Any], ridge: float) -> None:
     contents = make(**variation)

@@ -436,7 +436,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     key=st.sampled_from(["files", "fusion", "arrays", "metrics", "data", "precision", "format_version"]),
     value=json_values,
@@ -453,7 +453,7 @@ def test_any_value_in_the_manifest_is_refused_or_says_nothing(
         written(folder, files, whole)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(name=st.sampled_from(["users.json", "items.json", "titles.json"]), value=json_values)
 def test_any_value_in_a_list_is_refused(wholes: list[tuple[Path, Files]], name: str, value: Any) -> None:
     folder, whole = wholes[0]

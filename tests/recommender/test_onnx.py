@@ -105,7 +105,7 @@ def answers(content: bytes, user: Any, history: Any, k: int) -> Any:
 BRANCHES = st.tuples(st.sampled_from(FORMS), st.booleans(), st.booleans())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     graph=st.sampled_from([0.0, 1.5]),
     forms=st.dictionaries(st.sampled_from(["spectral", "item"]), BRANCHES),

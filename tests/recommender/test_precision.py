@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -48,7 +48,6 @@ def fused(make: Make, precision: str = "float32", users: int = 150, items: int =
     )
 
 
-@settings(deadline=None)
 @given(one=arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=NUMBERS))
 def test_int8_is_off_by_half_a_step_at_most(one: NDArray[np.float32]) -> None:
     found = narrowed({"dense": one}, "int8")
@@ -61,7 +60,6 @@ def test_int8_is_off_by_half_a_step_at_most(one: NDArray[np.float32]) -> None:
     )
 
 
-@settings(deadline=None)
 @given(data=st.data(), sizes=st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_sparse_rows_have_a_scale_each(data: st.DataObject, sizes: list[int]) -> None:
     weights = data.draw(arrays(np.float32, sum(sizes), elements=NUMBERS))

@@ -81,7 +81,6 @@ def agrees(
     np.testing.assert_allclose(scores[found], scores[expected], rtol=1e-6, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(data=st.data(), k=st.integers(1, 15), chunk=st.sampled_from([1, 24, 8192]))
 def test_the_best_of_a_table_are_the_head_of_a_full_stable_sort(
     data: st.DataObject, k: int, chunk: int
@@ -123,7 +122,6 @@ def test_what_float32_cannot_tell_apart_float64_does(monkeypatch: pytest.MonkeyP
     assert again.tolist() == places.tolist()
 
 
-@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15), exclude=st.booleans())
 def test_recommend_is_a_stable_sort_of_the_dense_scores(
     make: Make, variation: dict[str, Any], k: int, exclude: bool
@@ -142,7 +140,6 @@ def test_recommend_is_a_stable_sort_of_the_dense_scores(
         assert {one.fallback for one in ranking} <= {None if len(seen) else "popularity"}
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 15))
 def test_ties_are_in_the_order_of_the_items(make: Make, seed: int, k: int) -> None:
     # Products of small integers are exact, so the order must be as well.
@@ -231,7 +228,6 @@ def blas_threads() -> set[int]:
     return {int(one["num_threads"]) for one in threadpool_info() if one["user_api"] == "blas"}
 
 
-@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15))
 def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, Any], k: int) -> None:
     contents = make(**variation)
@@ -254,7 +250,6 @@ def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, A
         assert not {one.user for one in found} & {user_id, *(f"u{one}" for one in untrained)}
 
 
-@settings(deadline=None)
 @given(variation=variations, k=st.integers(1, 15), data=st.data())
 def test_fold_in_scores_by_the_mapped_mean(
     make: Make, variation: dict[str, Any], k: int, data: st.DataObject
@@ -273,7 +268,7 @@ def test_fold_in_scores_by_the_mapped_mean(
     assert {one.fallback for one in popular} == {"popularity"}
 
 
-@settings(deadline=None)  # it asks a hundred times
+@settings()  # it asks a hundred times
 @given(variation=variations)
 def test_explanation_adds_up_to_the_score(make: Make, variation: dict[str, Any]) -> None:
     contents = make(**variation)

@@ -26,7 +26,7 @@ def candidate(number: int, **found: float) -> Candidate:
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_front_is_what_nothing_dominates(rows: Floats) -> None:
     def beaten(n: int) -> bool:
         return any(all(other <= rows[n]) and (any(other < rows[n]) or m < n) for m, other in enumerate(rows))
@@ -35,7 +35,7 @@ def test_the_front_is_what_nothing_dominates(rows: Floats) -> None:
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_hypervolume_is_the_share_of_dominated_cells(rows: Floats) -> None:
     low, high = rows.min(0), rows.max(0)
     # Cells of the box along the objectives that change; unit cells, since all values are whole numbers.
@@ -56,7 +56,7 @@ def test_hypervolumes_in_closed_form() -> None:
 
 
 @given(values)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_order_of_the_rows_does_not_change_the_last_hypervolume(rows: Floats) -> None:
     assert hypervolume_history(rows)[-1] == pytest.approx(hypervolume_history(rows[::-1])[-1])
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -23,7 +23,6 @@ architectures = st.builds(Architecture, graph=branches)
 
 
 @given(architectures)
-@settings(deadline=None)
 def test_canonical_is_idempotent_and_keeps_the_id(arch: Architecture) -> None:
     canonical = arch.canonical()
     assert canonical.canonical() == canonical
@@ -32,7 +31,6 @@ def test_canonical_is_idempotent_and_keeps_the_id(arch: Architecture) -> None:
 
 
 @given(architectures)
-@settings(deadline=None)
 def test_json_gives_back_an_equal_architecture(arch: Architecture) -> None:
     text = json.dumps(arch.model_dump(mode="json"))
     assert Architecture.model_validate(json.loads(text)) == arch
@@ -40,7 +38,6 @@ def test_json_gives_back_an_equal_architecture(arch: Architecture) -> None:
 
 
 @given(st.lists(architectures.map(Architecture.canonical), unique=True, max_size=30))
-@settings(deadline=None)
 def test_different_canonical_architectures_have_different_ids_and_texts(found: list[Architecture]) -> None:
     assert len({arch.id for arch in found}) == len(found)
     assert len({str(arch) for arch in found}) == len(found)

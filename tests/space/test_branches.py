@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.errors import UserError
@@ -26,7 +26,6 @@ FULL = SearchSpace.load("full")
 
 
 @given(st.integers(0, 10_000))
-@settings(deadline=None)
 def test_what_is_drawn_is_inside_and_is_found_again(seed: int) -> None:
     for space in (SPACE, FULL):
         drawn = space.sample(np.random.default_rng(seed))

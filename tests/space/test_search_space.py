@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nas.space import Architecture, Recipe, SearchSpace
 
-COUNTED = settings(max_examples=40, deadline=None)
+COUNTED = settings(max_examples=40)
 
 
 def some(*values: Any, most: int = 2) -> st.SearchStrategy[list[Any]]:
@@ -86,7 +86,7 @@ def test_samples_are_canonical_and_contained(space: SearchSpace, seed: int) -> N
 
 
 @given(space=spaces)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_single_steps_lead_from_anywhere_to_everywhere(space: SearchSpace) -> None:
     whole = everything(space)
     reached = {space.decode({})}
