@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -268,7 +268,6 @@ def test_fold_in_scores_by_the_mapped_mean(
     assert {one.fallback for one in popular} == {"popularity"}
 
 
-@settings()  # it asks a hundred times
 @given(variation=variations)
 def test_explanation_adds_up_to_the_score(make: Make, variation: dict[str, Any]) -> None:
     contents = make(**variation)
