@@ -4,7 +4,8 @@ Each branch is chosen by what it is worth beside the tuned LightGCN, for that is
 on MovieLens 100K and 1M (NDCG@20 .313 and .311, .208 and .206), beside LightGCN it is worse (.3174 and .3189, .2108 and
 .2119; validation data). For each kind of weights, one setting after the other takes its best value, the others held, and
 for the best kind then once more from where that led: a fit is far cheaper than a training. On a large catalogue, where it
-is not, the settings of the item branch are chosen on its most popular items alone.
+is not, the settings of the item branch are chosen on its most popular items, and then only the regularisation anew on all
+of them, for rarer ones need more: 10 instead of 1 on latest-small (NDCG@20 beside LightGCN .2408 and .2393).
 """
 
 import time
@@ -68,13 +69,19 @@ def _settle(context: Context, name: str) -> dict[str, Any]:
     for one in climbed:
         settling.values |= {_BRANCHES[name].model_validate(branch): means for branch, means in one["tried"]}
     chosen: Genome = settling.climb(max((one["genome"] for one in climbed), key=settling.value))
+    tried = len(settling.values)
+    if settling.items < context.train.n_items:
+        settling = _settling(context, name, all_items=True)
+        with stage(f"{name} branch, all items", None) as steps:
+            chosen = settling.walk("regularisation", chosen, steps.advance)
+        tried += len(settling.values)
     branch = settling.space.decode(chosen)
     return {
         "settings": branch.model_dump(mode="json"),
         "validation": settling.values[branch],  # type: ignore[index]
         "alone": settling.alone(chosen),
         "items": settling.items,
-        "tried": len(settling.values),
+        "tried": tried,
         "seconds": sum(one["seconds"] for one in climbed) + time.perf_counter() - started,
     }
 
@@ -89,12 +96,12 @@ def _settled(context: Context, results: dict[str, dict[str, Any]]) -> SearchSpac
     return space
 
 
-def _settling(context: Context, name: str) -> Settling:
+def _settling(context: Context, name: str, *, all_items: bool = False) -> Settling:
     """Return the settling of a branch, those before it being settled."""
     before = takewhile(lambda other: other != name, _BRANCHES)
     held = {other: context.folder.read_json(_file(other)) for other in before}
     space = _settled(context, {other: result for other, result in held.items() if result})
-    return Settling(context, space, name, partial(_lightgcn_states, context))
+    return Settling(context, space, name, partial(_lightgcn_states, context), all_items=all_items)
 
 
 def _lightgcn_states(context: Context) -> States | None:

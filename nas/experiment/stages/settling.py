@@ -26,7 +26,7 @@ from nas.space.search_space import SearchSpace
 
 # A value has to be better than the one before it by this share: less is noise, and the first choices are the plainest.
 _LEAST_GAIN = 0.001
-# Items that the settings of an item branch are chosen on, at most: time grows with their number cubed.
+# Items that all settings of an item branch are tried on, at most: time grows with their number cubed.
 _LARGE_CATALOGUE = 4_000
 
 # Of a branch beside the graph branch, whose weight is 1; the best of them counts.
@@ -40,10 +40,20 @@ class Settling:
     """One branch's settings; each is judged once, and the last fit is kept for settings that need no other."""
 
     def __init__(
-        self, context: Context, whole: SearchSpace, name: str, graph: Callable[[], States | None]
+        self,
+        context: Context,
+        whole: SearchSpace,
+        name: str,
+        graph: Callable[[], States | None],
+        *,
+        all_items: bool = False,
     ) -> None:
-        """Settle branch `name` of the space `whole`, beside the states that `graph` makes."""
+        """Settle branch `name` of the space `whole`, beside the states that `graph` makes.
+
+        With `all_items`, on the whole catalogue however large it is.
+        """
         self._context, self._whole, self._name, self._graph = context, whole, name, graph
+        self._all_items = all_items
         self.space = whole.branches.spaces[name]
         self._genes = _that_matter(context, name, self.space.genes())
         self._keeps = keeper(context, whole, name)
@@ -76,9 +86,22 @@ class Settling:
         for gene in self.steps:
             for choice in self._genes[gene]:
                 found = self.value({**genome, gene: choice})
-                if found > best + _LEAST_GAIN * abs(best) or best == -math.inf < found:
+                if self._is_better(found, best):
                     genome, best = {**genome, gene: choice}, found
             advance(f"best {self._context.experiment.metric} {max(best, 0):.4f}")
+        return genome
+
+    def walk(self, gene: str, genome: Genome, advance: Callable[[str], object] = lambda _note: None) -> Genome:
+        """Return where steps to the next smaller or larger value of one setting lead, for as long as each is better."""
+        choices, best = sorted(self._genes[gene], key=float), self.value(genome)
+        for step in (-1, 1):
+            place = choices.index(genome[gene]) + step
+            while 0 <= place < len(choices):
+                found = self.value({**genome, gene: choices[place]})
+                advance(f"best {self._context.experiment.metric} {max(best, found, 0):.4f}")
+                if not self._is_better(found, best):
+                    break
+                genome, best, place = {**genome, gene: choices[place]}, found, place + step
         return genome
 
     @property
@@ -104,6 +127,9 @@ class Settling:
         """How many items it is settled on."""
         return self._data[0].n_items
 
+    def _is_better(self, found: float, best: float) -> bool:
+        return found > best + _LEAST_GAIN * abs(best) or best == -math.inf < found
+
     @cached_property
     def _first(self) -> Genome | None:
         """The first settings that keep to the constraints on costs."""
@@ -120,11 +146,16 @@ class Settling:
     def _data(self) -> tuple[Interactions, Interactions, States | None]:
         """Training and validation part and the states beside the branch, of as many items as it is settled on."""
         train, valid, states = self._context.train, self._context.valid, self._graph()
-        if self._name == "item" and self._genes["kind"] != ("cosine",) and train.n_items > _LARGE_CATALOGUE:
+        if self._of_popular_items:
             items = _popular_items(train, _LARGE_CATALOGUE)
             train, valid = (_of_items(part, items) for part in (train, valid))
             states = states and (states[0], states[1][torch.from_numpy(items)])
         return train, valid, states
+
+    @property
+    def _of_popular_items(self) -> bool:
+        solved = self._name == "item" and self._genes["kind"] != ("cosine",)
+        return solved and not self._all_items and self._context.train.n_items > _LARGE_CATALOGUE
 
     @cached_property
     def _users(self) -> NDArray[np.int64]:
