@@ -87,7 +87,7 @@ def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_of_a_run_later_has_its_threads_too(
-    finished: nas.Run, monkeypatch: pytest.MonkeyPatch
+    finished: nas.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     begun = finished.folder.read_json("environment.json")["threads"]
     before, seen = torch.get_num_threads(), list[int]()
@@ -97,9 +97,11 @@ def test_what_is_asked_of_a_run_later_has_its_threads_too(
         return {}
 
     monkeypatch.setattr(run, "retrain", watched)
+    monkeypatch.setattr(run, "export", watched)
     with with_threads(begun + 2):
         finished.retrain(finished.pareto[0]["id"])
-    assert seen == [begun]
+        finished.export(tmp_path / "exported")
+    assert seen == [begun, begun]
     assert torch.get_num_threads() == before
 
 

@@ -5,8 +5,9 @@ from tiny_experiment import TINY
 
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
+from nas.experiment.stages.contest import contest
 from nas.experiment.stages.partners import closed_form_branches, with_partners
-from nas.experiment.stages.retrain import retrain_best
+from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture, GraphBranch
 from nas.space.closed_form import ItemBranch, SpectralBranch
@@ -25,6 +26,7 @@ def opened(path: Path, branches: dict[str, Any] = BRANCHES, **search: Any) -> Co
     space = TINY["search_space"] | {"branches": branches}
     space |= {"fusion": FUSION} if branches is BRANCHES else {}
     values = TINY | {"search_space": space, "search": TINY["search"] | search}
+    values |= {"retrain": TINY["retrain"] | {"recipes": 1}}
     return Context.open(Experiment.parse(values, "test", path), path / "run")
 
 
@@ -76,3 +78,15 @@ def test_what_helps_beside_a_trained_network_is_kept_though_the_search_had_none(
     assert result["id"] == ALONE.id
     assert len(Architecture.model_validate(result["architecture"]).branches) > 1
     assert result["validation"]["ndcg@20"] > result["graph"]["ndcg@20"]
+
+
+def test_a_candidate_that_is_tuned_is_weighed_with_all_branches_again(tmp_path: Path) -> None:
+    context = opened(tmp_path)
+    lightgcn = Architecture(graph=GRAPH.model_copy(update={"hidden_size": 8}))
+    recipe = Recipe(learning_rate=1e-6)
+    retrained = retrain(context, ALONE, recipe)
+    assert Architecture.model_validate(retrained["architecture"]).branches.keys() == {"graph"}
+    chosen = {"architecture": lightgcn.model_dump(mode="json"), "recipe": recipe.model_dump()}
+    results, _ = contest(context, context.experiment.search_space, [retrained], chosen, [])
+    (tuned,) = [result for result in results if result["name"].endswith("-tuned")]
+    assert len(Architecture.model_validate(tuned["architecture"]).branches) > 1

@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from nas.data.interactions import Interactions
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.stages.branches import climb_kind, settle_branches
 from nas.experiment.stages.recipe import choose_recipe
+from nas.experiment.stages.settling import Settling
 from nas.model.evaluation import evaluate
 from nas.model.fusion import Held, fused
 from nas.model.item_weights import fit_items
 from nas.model.spectral import singular_vectors
 from nas.space.closed_form import ItemBranch
+from nas.space.search_space import SearchSpace
 
 SPACE: dict[str, Any] = {
     "name": "two-branches",
@@ -116,3 +119,53 @@ def test_another_process_climbs_to_the_same_settings(context: Context, tmp_path:
         climb_kind(context_of(SPACE, tmp_path / "other"), "item", kind)
     _, found = settle_branches(other)
     assert {**found["item"], "seconds": 0} == {**expected["item"], "seconds": 0}
+
+
+def test_on_a_large_catalogue_the_regularisation_is_chosen_on_all_items(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.experiment.stages.settling._LARGE_CATALOGUE", 40)
+    fitted: list[tuple[int, ItemBranch]] = []
+
+    def spy(branch: ItemBranch, train: Interactions) -> Any:
+        fitted.append((train.n_items, branch))
+        return fit_items(branch, train)
+
+    monkeypatch.setattr("nas.experiment.stages.settling.fit_items", spy)
+    _, results = settle_branches(context)
+    found, metric = results["item"], context.experiment.metric
+    chosen = ItemBranch.model_validate(found["settings"])
+    everywhere = {one for items, one in fitted if items == context.train.n_items}
+    # The popular items say everything else: one kind, and one l1, are left.
+    assert {items for items, _ in fitted} == {40, context.train.n_items}
+    assert len({(one.kind, one.l1) for one in everywhere}) == 1
+    assert found["items"] == context.train.n_items
+    assert found["tried"] == len({(items, one) for items, one in fitted})
+
+    def value(branch: ItemBranch) -> float:
+        held = Held(fit_items(branch, context.train), context.judged_users, context.train.n_users)
+        return evaluate(
+            held, context.train, context.valid, context.experiment.ks, context.judged_users
+        ).means[metric]
+
+    assert found["alone"][metric] == value(chosen)
+    walked = sorted(everywhere, key=lambda one: one.regularisation)
+    assert value(chosen) * 1.001 >= max(map(value, walked))
+    # A step on either side of the chosen one, where there is one.
+    place, choices = [1.0, 10.0, 100.0].index(chosen.regularisation), {one.regularisation for one in walked}
+    assert choices >= set([1.0, 10.0, 100.0][max(0, place - 1) : place + 2])
+
+
+def test_a_walk_goes_on_while_it_gets_better(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SPACE | {
+        "branches": SPACE["branches"] | {"item": {"kind": "slim", "regularisation": [9, 1, 3, 27]}}
+    }
+    qualities = {1.0: 0.4, 3.0: 0.3, 9.0: 0.2, 27.0: 0.5}
+    made = Settling(context, SearchSpace.parse(space, "test"), "item", lambda: None)
+    monkeypatch.setattr(made, "value", lambda genome: qualities[genome["regularisation"]])
+    start = made.start("slim")
+    assert start["regularisation"] == 9
+    # Down as far as it gets better, and back up no further than that.
+    assert made.walk("regularisation", start)["regularisation"] == 1
+    qualities |= {3.0: 0.1}
+    assert made.walk("regularisation", start)["regularisation"] == 27

@@ -91,7 +91,9 @@ class Settling:
             advance(f"best {self._context.experiment.metric} {max(best, 0):.4f}")
         return genome
 
-    def walk(self, gene: str, genome: Genome, advance: Callable[[str], object] = lambda _note: None) -> Genome:
+    def walk(
+        self, gene: str, genome: Genome, advance: Callable[[str], object] = lambda _note: None
+    ) -> Genome:
         """Return where steps to the next smaller or larger value of one setting lead, for as long as each is better."""
         choices, best = sorted(self._genes[gene], key=float), self.value(genome)
         for step in (-1, 1):
