@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.data import Interactions
-from nas.model.losses import Batch
+from nas.model.losses import Batch, first_users
 from nas.model.training import Trainer, TrainingData
 from nas.model.weights import Weights
 from nas.space import Architecture, GraphBranch, Layer, Recipe
@@ -57,9 +57,13 @@ def naive_softmax(
     mine = users[batch.users[batch.owner]] / recipe.temperature
     if len(items) <= recipe.negatives:
         return F.cross_entropy(mine @ items.t(), batch.items)
-    drawn = torch.randint(len(items), (recipe.negatives,), generator=generator)
+    firsts = first_users(batch, recipe.negatives)
+    drawn = torch.randint(len(items), (len(firsts) - 1, recipe.negatives), generator=generator)
     positive = (mine * items[batch.items]).sum(1, keepdim=True)
-    rest = mine @ items[drawn].t() + math.log(len(items) / recipe.negatives)
+    # Ours draws anew for each run of users: the pairs of one are side by side.
+    pairs = torch.searchsorted(batch.owner, torch.tensor(firsts)).diff().tolist()
+    rest = torch.cat([own @ items[d].t() for own, d in zip(mine.split(pairs), drawn, strict=True)])
+    rest = rest + math.log(len(items) / recipe.negatives)
     return F.cross_entropy(torch.cat([positive, rest], 1), torch.zeros(len(mine), dtype=torch.long))
 
 

@@ -67,8 +67,8 @@ def _found(users: Tensor, items: Tensor, loss: Tensor, grad_users: Tensor, grad_
     return result
 
 
-def _first_users(batch: Batch, columns: int) -> list[int]:
-    """Return the first user of each run of users whose scores of `columns` items are one chunk, and the end."""
+def first_users(batch: Batch, columns: int) -> list[int]:
+    """Return the first user of each run of users whose scores of `columns` items are one chunk, and the batch's end."""
     n_users, rows = len(batch.users), max(1, _CHUNK // columns)
     return [*range(0, n_users, rows), n_users]
 
@@ -84,7 +84,7 @@ def _over_users(
     Each core has scores to overwrite, for fresh memory costs more than what is done with it, and adds to sums of its
     own, which are then added to `sums`.
     """
-    firsts = _first_users(batch, columns)
+    firsts = first_users(batch, columns)
     pairs = torch.searchsorted(batch.owner, torch.tensor(firsts, device=batch.owner.device)).tolist()
 
     def run(begin: int, end: int) -> list[Tensor]:
@@ -111,7 +111,7 @@ def softmax(users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, generato
     """
     if len(items) <= recipe.negatives:
         return _found(users, items, *_whole_softmax(users.detach(), items.detach(), batch, recipe))
-    shape = (len(_first_users(batch, recipe.negatives)) - 1, recipe.negatives)
+    shape = (len(first_users(batch, recipe.negatives)) - 1, recipe.negatives)
     drawn = torch.randint(len(items), shape, generator=generator, device=items.device)
     return _found(users, items, *_sampled_softmax(users.detach(), items.detach(), batch, recipe, drawn))
 

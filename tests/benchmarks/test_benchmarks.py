@@ -65,11 +65,12 @@ def test_an_aggregator_and_pygs_layer_agree_in_every_way_that_is_timed(
     assert (values["theirs_sparse_ms"] is None) == operator.startswith("gat")
 
 
-# With 7 negatives the catalogue is sampled, with the default it is taken whole.
-@pytest.mark.parametrize("negatives", [7, 4096])
+# With 7 negatives the catalogue is sampled, once or for ten users at a time, with the default it is taken whole.
+@pytest.mark.parametrize(("negatives", "chunk"), [(7, 2**19), (7, 70), (4096, 2**19)])
 def test_three_steps_of_training_agree(
-    negatives: int, interactions: Interactions, monkeypatch: pytest.MonkeyPatch
+    negatives: int, chunk: int, interactions: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("nas.model.losses._CHUNK", chunk)
     recipes = {
         name: recipe.model_copy(update={"negatives": negatives}) for name, recipe in training.RECIPES.items()
     }
