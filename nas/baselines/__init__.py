@@ -9,10 +9,12 @@ from nas.baselines.popularity import POPULARITY
 from nas.baselines.rp3beta import RP3BETA
 from nas.baselines.slim import SLIM
 from nas.baselines.trained import TRAINED, Trained
+from nas.baselines.userknn import USERKNN
 
 BASELINES: dict[str, Baseline] = {
     "popularity": POPULARITY,
     "itemknn": ITEMKNN,
+    "userknn": USERKNN,
     "rp3beta": RP3BETA,
     "ease": EASE,
     "slim": SLIM,

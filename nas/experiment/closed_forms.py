@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Literal
 from nas.model.fusion import Held
 from nas.model.history import HistoryModel
 from nas.model.item_weights import fit_items
+from nas.model.nearest_users import fit_users
 from nas.model.spectral import fit_spectral
 from nas.space.architecture import Architecture
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import ClosedForm, ItemBranch, UserBranch
 
 if TYPE_CHECKING:
     from nas.experiment.context import Context
 
 Part = Literal["train", "train and valid"]
-ClosedForm = SpectralBranch | ItemBranch
 
 # Fitted branches kept in memory: those of the winner, on both parts.
 _KEPT = 4
@@ -50,13 +50,14 @@ class ClosedForms:
 
     def of(self, architecture: Architecture, part: Part = "train") -> dict[str, HistoryModel]:
         """Return the fitted closed-form branches of an architecture, by name."""
-        found = {"spectral": architecture.spectral, "item": architecture.item}
-        return {name: self.model(branch, part) for name, branch in found.items() if branch is not None}
+        return {name: self.model(branch, part) for name, branch in architecture.closed_forms.items()}
 
     def _fit(self, branch: ClosedForm, part: Part) -> HistoryModel:
         context = self._context
         interactions = context.train if part == "train" else context.train_and_valid
         if isinstance(branch, ItemBranch):
             return fit_items(branch, interactions)
+        if isinstance(branch, UserBranch):
+            return fit_users(branch, interactions)
         data = context.training if part == "train" else context.refitting
         return fit_spectral(branch, interactions, data.graph, context.experiment.search.seed)

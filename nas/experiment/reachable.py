@@ -17,14 +17,12 @@ from nas.model.item_weights import item_obstacle
 from nas.model.weights import count
 from nas.search.constraints import Constraint, violations
 from nas.space.architecture import Architecture, GraphBranch, Layer
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import ClosedForm, ItemBranch, SpectralBranch, UserBranch
 from nas.space.graph_space import GraphSpace
 from nas.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from nas.experiment.context import Context
-
-ClosedForm = SpectralBranch | ItemBranch
 
 
 def on_costs(context: "Context") -> tuple[Constraint, ...]:
@@ -175,6 +173,8 @@ def _size(branch: ClosedForm) -> tuple[object, ...]:
     """Return the settings that say how large a branch is when fitted; the others change its numbers alone."""
     if isinstance(branch, SpectralBranch):
         return branch.rank, (branch.low_pass == 0, branch.recency == 0), branch.neighbours
+    if isinstance(branch, UserBranch):
+        return branch.neighbours, branch.recency == 0
     coarse = branch.kind, (branch.rating == 0, branch.recency == 0), branch.neighbours
     # How many weights of SLIM's are not 0 is known when they are found.
     return (*coarse, branch) if branch.kind == "slim" else coarse

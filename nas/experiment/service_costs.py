@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from nas.model.evaluation import costs, history_costs
 from nas.recommender import recommender
 from nas.space.architecture import Architecture
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import ClosedForm
 
 if TYPE_CHECKING:
     from nas.experiment.context import Context
-
-ClosedForm = SpectralBranch | ItemBranch
 
 SIMILARITY_COLUMNS = 64
 """Of the singular vectors that say which items are alike, where there is no graph branch."""
@@ -46,10 +44,9 @@ class ServiceCosts:
         else:
             columns = min(SIMILARITY_COLUMNS, data.n_users, data.n_items)
             found["artefact_bytes"] += 4 * columns * (data.n_users + data.n_items + columns)
-        for branch in (architecture.spectral, architecture.item):
-            if branch is not None:
-                if branch not in self._closed_forms:
-                    model = self._context.closed_forms.model(branch, "train and valid")
-                    self._closed_forms[branch] = history_costs(model, *sizes)
-                found = {name: value + self._closed_forms[branch][name] for name, value in found.items()}
+        for branch in architecture.closed_forms.values():
+            if branch not in self._closed_forms:
+                model = self._context.closed_forms.model(branch, "train and valid")
+                self._closed_forms[branch] = history_costs(model, *sizes)
+            found = {name: value + self._closed_forms[branch][name] for name, value in found.items()}
         return found

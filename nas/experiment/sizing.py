@@ -21,7 +21,7 @@ _LARGE = 3.0
 _LARGE_SPACE = "linear"
 # Scores of all judged users that are held of each closed-form branch: a gigabyte, 4,000 users of 67,000 items.
 _SCORES = 2**28
-_UNTRAINED = ("popularity", "itemknn", "rp3beta", "ease", "slim", "gfcf", "ials", "mf-bpr")
+_UNTRAINED = ("popularity", "itemknn", "userknn", "rp3beta", "ease", "slim", "gfcf", "ials", "mf-bpr")
 
 
 def sized(experiment: Experiment, interactions: Interactions) -> Experiment:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from nas.data.interactions import Interactions
@@ -18,7 +19,6 @@ from nas.model.lists import LISTS, catalogue_of
 from nas.model.metrics import Floats, evaluated_users, per_user
 from nas.model.network import propagate
 from nas.model.ranking import Scorer, dot_scorer, top_items
-from nas.model.via_users import ViaUsers
 from nas.model.weights import Weights, count, parameters_of
 from nas.randomness import stream
 from nas.space.architecture import Architecture, GraphBranch
@@ -148,10 +148,10 @@ def _graph_costs(branch: GraphBranch, n_users: int, n_items: int, n_interactions
 def history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
     """Return what a fitted closed-form branch adds to the `costs` of an architecture."""
     rank = 0 if model.left is None else model.left.shape[1]
-    if isinstance(model.weights, ViaUsers):
+    if not isinstance(model.weights, Tensor | csr_array):
         macs, stored = model.weights.macs, model.entries
     else:
-        dense = isinstance(model.weights, torch.Tensor)
+        dense = isinstance(model.weights, Tensor)
         macs = n_interactions * (model.entries // n_items)
         stored = n_items**2 if dense else 2 * model.entries + 2 * (n_items + 1)
     weighted = n_interactions * model.counted

@@ -1,4 +1,4 @@
-"""Scores that are linear in a user's history: what a closed-form branch is once it is fitted.
+"""Scores by a user's history: what a closed-form branch is once it is fitted.
 
 Shape suffixes: U users, I items, r rank, B users of a block.
 """
@@ -6,6 +6,7 @@ Shape suffixes: U users, I items, r rank, B users of a block.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor
 
 from nas.data.interactions import Interactions
 from nas.model.timeline import ages_of
-from nas.model.via_users import ViaUsers
 
 # Above this share of entries a sparse matrix is larger than a dense one, and slower to multiply with.
 _DENSE = 0.3
@@ -25,13 +25,28 @@ _DENSE = 0.3
 _BLOCK_BYTES = 256 * 2**20
 
 
+class Unformed(Protocol):
+    """Scores by the users who share items with a history, where there is no matrix to multiply it with."""
+
+    def scores(self, histories: csr_array) -> Tensor:
+        """Return the scores (B, I) float32 of histories (B, I)."""
+
+    @property
+    def entries(self) -> int:
+        """Numbers that it is made of."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the scores of all users, at most."""
+
+
 @dataclass(frozen=True, eq=False)
 class HistoryModel:
-    """Scores h W + (h L) R of a history h (I,).
+    """Scores h W + (h L) R of a history h (I,); or those of an `Unformed` in the place of h W.
 
     Attributes:
         histories: (U, I) float32, what each user had, and how much each item of it counts, but for its age.
-        weights: W (I, I) float32, dense, sparse, or never formed.
+        weights: W (I, I) float32, dense or sparse, or what scores without it.
         left: L (I, r) float32, or None where there is no low-rank part.
         right: R (r, I) float32, likewise.
         ages: (n,) int32, the steps from each entry of `histories` to the end of its user's time line, or None where age
@@ -40,7 +55,7 @@ class HistoryModel:
     """
 
     histories: csr_array
-    weights: Tensor | csr_array | ViaUsers
+    weights: Tensor | csr_array | Unformed
     left: Tensor | None = None
     right: Tensor | None = None
     ages: NDArray[np.int32] | None = None
@@ -63,13 +78,13 @@ class HistoryModel:
     def __call__(self, users: Tensor) -> Tensor:
         """(B,) int64 -> (B, I) float32 on the CPU, fresh memory."""
         history = self._counted[users.cpu().numpy()]
-        if isinstance(self.weights, ViaUsers):
-            scores = self.weights.scores(history)
-        elif isinstance(self.weights, Tensor):
+        if isinstance(self.weights, Tensor):
             # A sparse matrix times a dense one: an entry of the history costs one row of the weights.
             scores = torch.from_numpy(np.ascontiguousarray(history @ self.weights.numpy()))
-        else:
+        elif isinstance(self.weights, csr_array):
             scores = torch.from_numpy((history @ self.weights).toarray())
+        else:
+            scores = self.weights.scores(history)
         if self.left is not None and self.right is not None:
             scores.addmm_(torch.from_numpy(history @ self.left.numpy()), self.right)
         return scores
@@ -77,9 +92,9 @@ class HistoryModel:
     @cached_property
     def entries(self) -> int:
         """Numbers other than 0 in W, or of what it is made of."""
-        if isinstance(self.weights, ViaUsers):
-            return len(self.weights.item_shares) + len(self.weights.user_shares)
-        return int((self.weights != 0).sum()) if isinstance(self.weights, Tensor) else int(self.weights.nnz)
+        if isinstance(self.weights, Tensor):
+            return int((self.weights != 0).sum())
+        return int(self.weights.nnz) if isinstance(self.weights, csr_array) else self.weights.entries
 
     @cached_property
     def counted(self) -> bool:

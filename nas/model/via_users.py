@@ -58,6 +58,11 @@ class ViaUsers:
         )
         return torch.from_numpy(out)
 
+    @property
+    def entries(self) -> int:
+        """Numbers that it is made of."""
+        return len(self.item_shares) + len(self.user_shares)
+
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of X @ W, at most."""

@@ -24,7 +24,7 @@ from nas.errors import UserError
 from nas.recommender.addition import Addition, library
 from nas.recommender.onnx_check import compare
 from nas.recommender.onnx_graph import OPSET, OnnxGraph
-from nas.recommender.recommender import Recommender
+from nas.recommender.recommender import ALIKE, Recommender
 
 NAME, PACKAGES = "model.onnx", "onnx onnxruntime"
 MOST_BYTES = 2**31 - 2**20  # protobuf's files end at 2 GB; the rest is for nodes
@@ -92,6 +92,7 @@ def _history_scores(
     g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], user: str, history: str, items: int
 ) -> str:
     """Return the scores (B, I) of a branch whose arrays are called `branch[key]`, key by key of BRANCH_LAYOUT."""
+    had = history
     if "counts" in branch or "ages" in branch:
         places, of = g.places(g.widened(arrays, "seen_indptr"), user)
         at = g.at(of, g.op("Gather", g.widened(arrays, "seen_items"), places), items)
@@ -105,7 +106,7 @@ def _history_scores(
             scaled = g.op("Mul", history, g.widened(arrays, branch["weights_scale"]))
         scores = g.sparse_product(scaled, indptr, columns, items, weights)
     else:
-        scores = _via_users(g, arrays, branch, history, items)
+        scores = _via_users(g, arrays, branch, had, history, items)
     if "left" in branch:
         left, right = (g.widened(arrays, branch[key]) for key in ("left", "right"))
         scores = g.op("Add", scores, g.op("MatMul", g.op("MatMul", history, left), right))
@@ -122,8 +123,10 @@ def _counts(g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], places: str
     return g.op("Mul", *found) if len(found) == 2 else found[0]
 
 
-def _via_users(g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], history: str, items: int) -> str:
-    """Return h A X' B X A, (B, I)."""
+def _via_users(
+    g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], had: str, history: str, items: int
+) -> str:
+    """Return h A X' B X A, or what `nearest` makes of it, (B, I); `had` (B, I) is 1 where `history` counts anything."""
     indptr, seen = arrays["seen_indptr"], arrays["seen_items"]
     of_item, of_user = (g.widened(arrays, branch[f"{kind}_shares"]) for kind in ("item", "user"))
     users = len(indptr) - 1
@@ -132,8 +135,30 @@ def _via_users(g: OnnxGraph, arrays: Arrays, branch: Mapping[str, str], history:
     held: Arrays = {"owners_indptr": begins.astype(np.int64), "owners": owners.astype(np.int32)}
     by_item = g.widened(held, "owners_indptr"), g.widened(held, "owners")
     by_user = g.widened(arrays, "seen_indptr"), g.widened(arrays, "seen_items")
-    reached = g.sparse_product(g.op("Mul", history, of_item), *by_item, users)
-    return g.op("Mul", g.sparse_product(g.op("Mul", reached, of_user), *by_user, items), of_item)
+    reached = g.op("Mul", g.sparse_product(g.op("Mul", history, of_item), *by_item, users), of_user)
+    if "nearest" not in branch:
+        return g.op("Mul", g.sparse_product(reached, *by_user, items), of_item)
+    nothing_new = g.op(
+        "GreaterOrEqual",
+        g.sparse_product(had, *by_item, users),
+        g.constant(np.diff(indptr).astype(np.float32), "sizes"),
+    )
+    return g.sparse_product(_shares(g, arrays[branch["nearest"]], reached, nothing_new), *by_user, items)
+
+
+def _shares(g: OnnxGraph, nearest: NDArray[np.float32], reached: str, nothing_new: str) -> str:
+    """Return what each user counts who is `reached` (B, U) so far, as `HistoryBranch._shares` of the recommender."""
+    zero, count = g.constant(np.float32(0)), g.constant(np.array([int(nearest[0])]))
+    reached = g.op("Where", nothing_new, zero, g.op("Max", reached, zero))
+    users = g.op("Shape", reached, start=1, end=2)
+    largest, _ = g.ops("TopK", reached, g.op("Min", count, users), into=("", ""), axis=1)
+    axis = g.constant(np.array([1]))
+    bound = g.op("Mul", g.op("ReduceMin", largest, axis), g.constant(np.float32(ALIKE)))
+    near = g.op("And", g.op("Greater", reached, zero), g.op("GreaterOrEqual", reached, bound))
+    first = g.op("ReduceMax", largest, axis)
+    first = g.op("Where", g.op("Greater", first, zero), first, g.constant(np.float32(1)))
+    shares = g.op("Pow", g.op("Div", reached, first), g.constant(np.float32(nearest[1])))
+    return g.op("Where", near, shares, zero)
 
 
 def _standardised(g: OnnxGraph, scores: str, weight: float) -> str:

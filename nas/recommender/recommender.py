@@ -2,7 +2,7 @@
 
 `python recommender.py --help` lists its commands. Each prints JSON lines. Exit codes: 0 done, 2 the input is wrong, 1
 standard output cannot be written, 130 interrupted; but for 0, one line on standard error says why. The folder, format
-version 5:
+version 6:
 
     manifest.json        format version, architecture, recipe, metrics, data, fusion, precision, sha256 and size of each
                          other file, dtype and shape of each array, and `sha256`, of the manifest itself
@@ -16,7 +16,9 @@ version 5:
 A score is the sum over the branches of the fusion: the branch's weight, times its score, over the standard deviation of
 its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. W is kept
 whole, as sparse rows, or as A X' B X A, with diagonal A and B, and X the histories of all users (1 where a user had an
-item). With ages, an item of h that was had d steps before the end of the user's time line counts 1 / (1 + d * fade): what
+item). With `nearest`, as "user" has it, h W is instead s X with s = (B X A h) ** power over its largest entry: of the
+entries the `nearest` largest and those equal to the last of them, the others being 0, and so that of whoever has had
+nothing that is not in h. With ages, an item of h that was had d steps before the end of the user's time line counts 1 / (1 + d * fade): what
 is new counts most, and makes what was there a step older. Where "graph" is the only branch, its scores are taken as they
 are.
 
@@ -58,7 +60,7 @@ except ImportError as error:
     print(f"recommender: {error}; pip install numpy safetensors", file=sys.stderr)
     sys.exit(2)
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 LAYOUT = {  # U users, I items, D columns, N interactions, d hidden size (D, where there is no graph branch)
     "user_embeddings": ("float32", ("U", "D")),
     "item_embeddings": ("float32", ("I", "D")),  # a user's row times an item's row is the score
@@ -74,6 +76,7 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
     "weights": ("float32", ("E",)),
     "item_shares": ("float32", ("I",)),  # A
     "user_shares": ("float32", ("U",)),  # B
+    "nearest": ("float32", ("2",)),  # how many users, and the power of their shares; with A and B alone
     "left": ("float32", ("I", "r")),  # L
     "right": ("float32", ("r", "I")),  # R
     "counts": ("float32", ("N",)),  # what each item of `seen_items` counts, whatever its age; 1 without it
@@ -108,6 +111,7 @@ COMMANDS = {
     "fold-in": (["history", *FILTERS], "the best items for someone new, from items they had"),
     "explain": (["user", "item"], "what each item of the user's history adds to an item's score"),
 }
+ALIKE = 1 - 1e-5  # shares that differ by less are equal but for rounding
 USERS_PER_BLOCK, SCORES_PER_BLOCK, ROWS_PER_BLOCK = 64, 1 << 22, 1 << 16
 NUMBERS_PER_BLOCK = 1 << 18  # of the versions of a user that explain an item
 CHUNK = 4096  # numbers in a chunk of a table; times the users of a block, the largest product that OpenBLAS keeps on one thread
@@ -349,6 +353,7 @@ class HistoryBranch:
         """Take the arrays of BRANCH_LAYOUT whose names begin with that of the branch, and the histories."""
         none = np.zeros(0, dtype=np.float32)
         self._of_item, self._of_user = (arrays.get(f"{name}_{key}_shares", none) for key in ("item", "user"))
+        self._nearest, self._power = map(float, arrays.get(f"{name}_nearest", (0, 1)))
         self._had = arrays["seen_indptr"], arrays["seen_items"]
         self._counts, self._ages = arrays.get(f"{name}_counts"), arrays.get(f"{name}_ages")
         self._fade = arrays.get(f"{name}_fade", none).astype(np.float64)
@@ -405,7 +410,7 @@ class HistoryBranch:
         if self._dense is not None:
             return np.asarray(counts * (parts + self._dense[history, item]))
         if len(self._of_item):
-            return np.asarray(counts * (parts + self._parts_via_users(history, item)))
+            return np.asarray(counts * (parts + self._parts_via_users(history, counts, item)))
         entries, sizes = _places(self._indptr, history)
         own = np.where(self._items[entries] == item, self._weights[entries], 0.0)
         return np.asarray(
@@ -414,26 +419,51 @@ class HistoryBranch:
         )
 
     def _via_users(self, history: NDArray[np.int32], counts: Floats) -> Floats:
-        """Return h A X' B X A for the items of a history that count so much."""
-        begins, users = self._owners
-        places, sizes = _places(begins, history)
-        given = np.repeat(counts * self._of_item[history], sizes)
-        reached = np.bincount(users[places], given, len(self._of_user)) * self._of_user
+        """Return h A X' B X A for the items of a history that count so much, or s X."""
+        reached = self._reached(history, counts)
+        if self._nearest:
+            reached = self._shares(reached)
         active = np.flatnonzero(reached)
         indptr, items = self._had
         places, sizes = _places(indptr, active)
         found = np.bincount(items[places], np.repeat(reached[active], sizes), len(self._of_item))
-        return np.asarray(found * self._of_item)
+        return np.asarray(found if self._nearest else found * self._of_item)
 
-    def _parts_via_users(self, history: NDArray[np.int32], item: int) -> Floats:
-        """Return the entries of A X' B X A in the rows of a history and the column of one item."""
+    def _reached(self, history: NDArray[np.int32], counts: Floats) -> Floats:
+        """Return B X A h, with `nearest` 0 for whoever has had nothing that is not in h, (U,)."""
+        begins, users = self._owners
+        places, sizes = _places(begins, history)
+        owners = users[places]
+        given = np.repeat(counts * self._of_item[history], sizes)
+        found = np.bincount(owners, given, len(self._of_user)) * self._of_user
+        if self._nearest:
+            found[np.bincount(owners, minlength=len(found)) >= np.diff(self._had[0])] = 0
+        return np.asarray(found)
+
+    def _shares(self, reached: Floats) -> Floats:
+        """Return s (U,) of B X A h."""
+        found, users = np.zeros(len(reached)), np.flatnonzero(reached > 0)
+        if not len(users):
+            return found
+        values, count = reached[users], int(self._nearest)
+        if len(users) > count:
+            near = values >= ALIKE * np.partition(values, -count)[-count]
+            users, values = users[near], values[near]
+        found[users] = (values / values.max()) ** self._power
+        return found
+
+    def _parts_via_users(self, history: NDArray[np.int32], counts: Floats, item: int) -> Floats:
+        """Return what one of each item of a history, such as counts so much, adds to the score of one item."""
         begins, users = self._owners
         owners = users[begins[item] : begins[item + 1]]
-        shared = np.zeros(len(self._of_user))
+        shared, scale = np.zeros(len(self._of_user)), 1.0 if self._nearest else float(self._of_item[item])
         shared[owners] = self._of_user[owners]
+        if self._nearest:
+            reached = self._reached(history, counts)
+            shared *= np.divide(self._shares(reached), reached, where=reached > 0, out=np.zeros(len(reached)))
         places, sizes = _places(begins, history)
         found = np.bincount(np.repeat(np.arange(len(history)), sizes), shared[users[places]], len(history))
-        return np.asarray(found * self._of_item[history] * float(self._of_item[item]))
+        return np.asarray(found * self._of_item[history] * scale)
 
     @cached_property
     def _owners(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -1204,8 +1234,14 @@ def _check_titles(titles: Any, items: int) -> tuple[list[str | None], list[tuple
 
 def _fusion(manifest: dict[str, Any]) -> dict[str, float]:
     fusion = manifest.get("fusion", {"graph": 1.0})
-    if not isinstance(fusion, dict) or not fusion or not fusion.keys() <= {"graph", "spectral", "item"}:
-        raise ArtefactError('manifest.json: fusion must give weights of "graph", "spectral" or "item"')
+    if (
+        not isinstance(fusion, dict)
+        or not fusion
+        or not fusion.keys() <= {"graph", "spectral", "item", "user"}
+    ):
+        raise ArtefactError(
+            'manifest.json: fusion must give weights of "graph", "spectral", "item" or "user"'
+        )
     for name, weight in fusion.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e6:
             raise ArtefactError(
@@ -1287,12 +1323,28 @@ def _check_branch(arrays: Arrays, name: str, users: int, items: int, interaction
         raise ArtefactError(f"branch {name!r} must have both or neither of left and right")
     rank = held["right"].shape[0] if "right" in held and held["right"].ndim == 2 else 0
     entries = held["items"].size if "items" in held else 0
-    sizes = {"U": users, "I": items, "I+1": items + 1, "E": entries, "r": rank, "N": interactions, "1": 1}
+    sizes = {
+        "U": users,
+        "I": items,
+        "I+1": items + 1,
+        "E": entries,
+        "r": rank,
+        "N": interactions,
+        "1": 1,
+        "2": 2,
+    }
     for key, one in held.items():
         dtype, letters = BRANCH_LAYOUT[key]
         _check_array(f"{name}_{key}", one, dtype, tuple(sizes[letter] for letter in letters))
     if sparse:
         _check_rows(name, held["indptr"], held["items"], items)
+    if "nearest" in held:
+        count, power = held["nearest"].tolist()
+        if "item_shares" not in held or low or not (count >= 1 and 0 < power <= 100):
+            raise ArtefactError(
+                f"branch {name!r} must have nearest with item_shares and user_shares alone, a count of at least 1 "
+                "and a power above 0, at most 100"
+            )
     if len({"ages", "fade"} & held.keys()) == 1:
         raise ArtefactError(f"branch {name!r} must have both or neither of ages and fade")
     if "ages" in held and not (held["ages"].min(initial=0) >= 0 and held["fade"][0] > 0):

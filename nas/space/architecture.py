@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nas.graph.aggregators import AGGREGATORS
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import CLOSED_FORMS, ClosedForm, ItemBranch, SpectralBranch, UserBranch
 
 Skip = Literal["none", "residual", "initial", "dense"]
 Readout = Literal["last", "mean", "learned", "concat"]
@@ -117,6 +117,8 @@ class Fusion(BaseModel):
     graph: float = Field(default=0.0, ge=0)
     spectral: float = Field(default=0.0, ge=0)
     item: float = Field(default=0.0, ge=0)
+    # Left out where it is 0, so that architectures without the branch keep the ids that they had before there was one.
+    user: float = Field(default=0.0, ge=0, exclude_if=lambda weight: weight == 0)
 
     @classmethod
     def of(cls, weights: Mapping[str, float]) -> "Fusion":
@@ -128,20 +130,21 @@ class Fusion(BaseModel):
 
 
 class Architecture(BaseModel):
-    """One to three branches whose scores are fused; a branch may be absent."""
+    """One to four branches whose scores are fused; a branch may be absent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     graph: GraphBranch | None = None
     spectral: SpectralBranch | None = None
     item: ItemBranch | None = None
+    user: UserBranch | None = None
     fusion: Fusion | None = None
     """None where there is one branch, and equal weights where there are more."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Architecture":
         if not self.branches:
-            raise ValueError("an architecture has at least one branch: graph, spectral or item")
+            raise ValueError("an architecture has at least one branch: graph, spectral, item or user")
         for name in type(self.fusion).model_fields if self.fusion else ():
             if getattr(self.fusion, name) and name not in self.branches:
                 raise ValueError(
@@ -152,9 +155,15 @@ class Architecture(BaseModel):
         return self
 
     @property
-    def branches(self) -> dict[str, GraphBranch | SpectralBranch | ItemBranch]:
+    def branches(self) -> dict[str, GraphBranch | ClosedForm]:
         """The branches that are there, by name."""
-        found = {"graph": self.graph, "spectral": self.spectral, "item": self.item}
+        graph = {"graph": self.graph} if self.graph is not None else {}
+        return {**graph, **self.closed_forms}
+
+    @property
+    def closed_forms(self) -> dict[str, ClosedForm]:
+        """The closed-form branches that are there, by name."""
+        found = {name: getattr(self, name) for name in CLOSED_FORMS}
         return {name: branch for name, branch in found.items() if branch is not None}
 
     @property

@@ -45,6 +45,37 @@ class SpectralBranch(BaseModel):
         return self.canonical().model_copy(update={"recency": 0.0})
 
 
+class UserBranch(BaseModel):
+    """The user branch: what the users most like someone have had, with inverse user frequencies and case amplification
+    (Breese et al., UAI 1998, sections 2.1.3 and 2.1.4).
+
+    See `NearestUsers` for the likeness of two users.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    neighbours: int = Field(default=50, ge=1)
+    """The users most like someone who count."""
+    power: float = Field(default=3.0, gt=0, le=100)
+    """A neighbour counts likeness ** power."""
+    rarity: float = Field(default=0.5, ge=0, le=10)
+    """An item that two users share counts popularity ** -rarity; 0 counts all alike."""
+    recency: float = Field(default=0.0, ge=0)
+    """An item of the history d steps before the end of its user's time line counts 1 / (1 + d / recency), half at d =
+    recency; 0 counts all alike, as does data without timestamps."""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, ["users", _said(self)]))
+
+    def canonical(self) -> "UserBranch":
+        """Return the one spelling of this function."""
+        return self
+
+    def fitted(self) -> "UserBranch":
+        """Return the settings that a fit depends on; the other says how its histories count."""
+        return self.model_copy(update={"recency": 0.0})
+
+
 class ItemBranch(BaseModel):
     """The item branch: a user's scores are its history times item-item weights.
 
@@ -97,3 +128,13 @@ class ItemBranch(BaseModel):
     def fitted(self) -> "ItemBranch":
         """Return the settings that a fit depends on; the others say how its histories count."""
         return self.canonical().model_copy(update={"rating": 0.0, "recency": 0.0})
+
+
+ClosedForm = SpectralBranch | ItemBranch | UserBranch
+
+CLOSED_FORMS: dict[str, type[ClosedForm]] = {
+    "spectral": SpectralBranch,
+    "item": ItemBranch,
+    "user": UserBranch,
+}
+"""By name, in the order in which they are settled."""

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from nas.space.architecture import Fusion
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import ItemBranch, SpectralBranch, UserBranch
 from nas.space.dimension import Dimension, Value
 
-B = TypeVar("B", SpectralBranch, ItemBranch)
+B = TypeVar("B", SpectralBranch, ItemBranch, UserBranch)
 
 
 class _ClosedFormSpace(BaseModel, Generic[B]):
@@ -103,6 +103,19 @@ class ItemSpace(_ClosedFormSpace[ItemBranch]):
         return ItemBranch
 
 
+class UserSpace(_ClosedFormSpace[UserBranch]):
+    """Choices for the user branch; see `UserBranch`."""
+
+    neighbours: Dimension = Dimension(choices=(50,))
+    power: Dimension = Dimension(choices=(3.0,))
+    rarity: Dimension = Dimension(choices=(0.5,))
+    recency: Dimension = Dimension(choices=(0.0,))
+
+    @classmethod
+    def _branch(cls) -> type[UserBranch]:
+        return UserBranch
+
+
 class FusionSpace(BaseModel):
     """Choices for the weight of each branch; with 0 among them, the branch may be absent."""
 
@@ -111,6 +124,7 @@ class FusionSpace(BaseModel):
     graph: Dimension = Dimension(choices=(1,))
     spectral: Dimension = Dimension(choices=(1,))
     item: Dimension = Dimension(choices=(1,))
+    user: Dimension = Dimension(choices=(1,))
 
     @model_validator(mode="after")
     def _weights(self) -> "FusionSpace":

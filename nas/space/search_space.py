@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nas.shipped import find
 from nas.space.architecture import Architecture, Fusion
-from nas.space.closed_form import ItemBranch, SpectralBranch
-from nas.space.closed_form_space import FusionSpace, ItemSpace, SpectralSpace
+from nas.space.closed_form import CLOSED_FORMS, ClosedForm
+from nas.space.closed_form_space import FusionSpace, ItemSpace, SpectralSpace, UserSpace
 from nas.space.dimension import Dimension, Value
 from nas.space.graph_space import GraphSpace
 from nas.space.recipe import Recipe
@@ -30,11 +30,13 @@ class Branches(BaseModel):
     """Low-pass filters of the history."""
     item: ItemSpace | None = None
     """Item-item weights."""
+    user: UserSpace | None = None
+    """What the users most like someone have had."""
 
     @model_validator(mode="after")
     def _any(self) -> "Branches":
         if not self.names:
-            raise ValueError("give at least one branch: graph, spectral or item")
+            raise ValueError("give at least one branch: graph, spectral, item or user")
         return self
 
     @property
@@ -43,7 +45,7 @@ class Branches(BaseModel):
         return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
 
     @property
-    def spaces(self) -> dict[str, "GraphSpace | SpectralSpace | ItemSpace"]:
+    def spaces(self) -> dict[str, "GraphSpace | SpectralSpace | ItemSpace | UserSpace"]:
         """The space of each declared branch."""
         return {name: getattr(self, name) for name in self.names}
 
@@ -169,9 +171,9 @@ class SearchSpace(BaseModel):
         """Return the space without one of its branches."""
         return self.model_copy(update={"branches": self.branches.model_copy(update={name: None})})
 
-    def settled(self, branch: SpectralBranch | ItemBranch) -> "SearchSpace":
+    def settled(self, branch: ClosedForm) -> "SearchSpace":
         """Return the space with the settings of a closed-form branch fixed to those of `branch`."""
-        name = "spectral" if isinstance(branch, SpectralBranch) else "item"
+        name = next(name for name, kind in CLOSED_FORMS.items() if isinstance(branch, kind))
         space = getattr(self.branches, name).settled(branch)
         return self.model_copy(update={"branches": self.branches.model_copy(update={name: space})})
 

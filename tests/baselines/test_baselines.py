@@ -153,6 +153,19 @@ def test_itemknn_is_the_dense_formula(
     np.testing.assert_allclose(found, knn_formula(matrix_of(small), nearest, shrink), rtol=1e-5, atol=1e-6)
 
 
+def test_userknn_asks_the_users_with_most_in_common(small: Interactions) -> None:
+    matrix = matrix_of(small)
+    due = np.zeros_like(matrix)
+    for user, row in enumerate(matrix):
+        likeness = matrix @ row / np.sqrt(np.maximum(matrix.sum(1), 1))
+        likeness[(matrix <= row).all(1)] = 0
+        least = np.sort(likeness)[-3]
+        due[user] = np.where(likeness >= least * (1 - 1e-9), likeness / likeness.max(), 0) @ matrix
+    settings: dict[str, Any] = {"nearest": 3, "power": 1.0, "rarity": 0.0}
+    found = scores("userknn", small, settings, list(range(small.n_users)))
+    np.testing.assert_allclose(found, due, rtol=1e-5, atol=1e-6)
+
+
 def test_gfcf_is_its_formula(small: Interactions) -> None:
     matrix = matrix_of(small)
     users, items = matrix.sum(1), matrix.sum(0)

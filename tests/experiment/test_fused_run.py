@@ -27,8 +27,9 @@ FUSED: dict[str, Any] = TINY | {
             **TINY["search_space"]["branches"],
             "spectral": {"rank": [4, 8], "neighbours": [0, 10]},
             "item": {"regularisation": [10, 100], "proximity": [0, 3], "rating": [0, 0.2]},
+            "user": {"neighbours": [5, 10], "recency": [0, 3]},
         },
-        "fusion": {"graph": [1, 0], "spectral": [0, 1], "item": [1, 0]},
+        "fusion": {"graph": [1, 0], "spectral": [0, 1], "item": [1, 0], "user": [0, 0.1]},
     },
     "baselines": {"recipes": 1},
 }
@@ -47,10 +48,11 @@ def test_every_branch_is_searched_and_every_baseline_run(run: nas.Run) -> None:
     assert {row["name"] for row in run.summary["baselines"]} == {"lightgcn", *BASELINES, *TRAINED}
     assert all(row["test"]["ndcg@20"] > 0 for row in run.summary["baselines"])
     branches = run.summary["branches"]
-    assert branches.keys() == {"spectral", "item"}
+    assert branches.keys() == {"spectral", "item", "user"}
     # Planted data has neither times nor ratings, so there is nothing to weigh by them.
     assert (branches["item"]["settings"]["proximity"], branches["item"]["settings"]["rating"]) == (0, 0)
     assert branches["item"]["tried"] == 2
+    assert (branches["user"]["settings"]["recency"], branches["user"]["tried"]) == (0, 2)
 
 
 def test_a_run_ends_where_the_catalogue_is_too_large_for_some(
@@ -94,8 +96,20 @@ def test_an_exported_fusion_ranks_as_its_branches_do(
     closed_form_alone: bool, run: nas.Run, tmp_path: Path
 ) -> None:
     results = {("graph" not in r["architecture"]): r for r in retrained(run)}
-    result = results[closed_form_alone]
-    folder = run.export(tmp_path / "model", result["id"])
+    ranks_as_its_branches(run, results[closed_form_alone], tmp_path / "model")
+
+
+def test_an_exported_user_branch_ranks_as_fitted(tmp_path: Path) -> None:
+    branches = {name: FUSED["search_space"]["branches"][name] for name in ("graph", "user")}
+    space = FUSED["search_space"] | {"branches": branches, "fusion": {"graph": [1, 0], "user": [0, 1]}}
+    few = {"search": {"trials": 8, "population": 4}, "baselines": {"names": ["popularity"]}}
+    run = nas.search(FUSED | few | {"search_space": space}, tmp_path / "users")
+    (alone,) = (result for result in retrained(run) if list(result["architecture"]) == ["user"])
+    ranks_as_its_branches(run, alone, tmp_path / "model")
+
+
+def ranks_as_its_branches(run: nas.Run, result: dict[str, Any], folder: Path) -> None:
+    folder = run.export(folder, result["id"])
     model = nas.Recommender.load(folder)
     context = Context.open(run.experiment, run.path)
     # Of the winner, the better of its trainings is exported.
@@ -105,7 +119,7 @@ def test_an_exported_fusion_ranks_as_its_branches_do(
     architecture = Architecture.model_validate(held["architecture"])
     scorer = full_scorer(context, architecture, refitted_states(context, held))
     users = np.arange(context.train.n_users)
-    if not closed_form_alone:
+    if architecture.graph is not None:
         # The run's own network: someone with a known history and initial embedding gets the known final one.
         for user, final in zip(users, refitted_states(context, held)[0].numpy(), strict=True):
             if len(history := model._history(user)):

@@ -16,6 +16,7 @@ from nas.model.evaluation import evaluate
 from nas.model.fusion import Held, fused
 from nas.model.item_weights import fit_items
 from nas.model.spectral import singular_vectors
+from nas.space.architecture import Architecture
 from nas.space.closed_form import ItemBranch
 from nas.space.search_space import SearchSpace
 
@@ -28,6 +29,7 @@ SPACE: dict[str, Any] = {
     },
     "fusion": {"graph": 1, "item": [0, 1]},
 }
+NETWORK = Architecture.model_validate({"graph": {"hidden_size": 3}})
 PLANTED = {"users": 150, "items": 90, "blocks": 6, "interactions_per_user": 10}
 KINDS = "ease", "slim", "cosine"
 
@@ -61,7 +63,7 @@ def test_a_branch_is_chosen_by_what_it_adds_to_the_graph_branch(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = states_of(context)
-    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn_states", lambda _context: states)
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
     space, results = settle_branches(context)
     found, metric = results["item"], context.experiment.metric
     chosen = ItemBranch.model_validate(found["settings"])

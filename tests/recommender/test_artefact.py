@@ -72,7 +72,7 @@ def test_the_folder_holds_what_the_contract_says(artefact: Path, make: Make) -> 
     files = content(artefact)
     assert set(files) == FILES
     manifest = json.loads(files["manifest.json"])
-    assert (manifest["project"], manifest["format_version"], manifest["score"]) == ("nas-recsys", 5, "dot")
+    assert (manifest["project"], manifest["format_version"], manifest["score"]) == ("nas-recsys", 6, "dot")
     contents = make()
     assert manifest["data"] == {
         "name": "random data",
@@ -240,7 +240,7 @@ def test_a_pipe_does_not_hang(copy: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "version": (lambda m: m.update(format_version=1), "format_version must be 5, but is 1"),
+    "version": (lambda m: m.update(format_version=1), "format_version must be 6, but is 1"),
     "project": (lambda m: m.update(project="other"), "project must be 'nas-recsys'"),
     "score": (lambda m: m.update(score="cosine"), "score must be 'dot'"),
     "files is a list": (lambda m: m.update(files=[]), 'object "files"'),

@@ -198,6 +198,77 @@ def test_what_is_new_counts_most_and_makes_the_rest_older(make: Make, tmp_path: 
     assert_due(folded, [2, 5, 7], [1 / 2, 1 / 1.5, 1.0])
 
 
+def with_nearest(make: Make, count: float, power: float, **more: Any) -> ArtefactContents:
+    own = {key: one for key, one in shares(7).items() if key.endswith("_shares")}
+    nearest = {"nearest": np.array([count, power], dtype=np.float32)}
+    return replace(
+        make(users=USERS, items=ITEMS), fusion={"user": 1.0}, branches={"user": own | nearest | more}
+    )
+
+
+def by_neighbours(contents: ArtefactContents, history: set[int], counts: dict[int, float]) -> Floats:
+    """The standardised scores of a history, one neighbour after the other."""
+    branch, scores, likeness = contents.branches["user"], np.zeros(ITEMS), {}
+    count, power = branch["nearest"].tolist()
+    had = np.split(contents.seen_items, contents.seen_indptr[1:-1])
+    for user, items in enumerate(had):
+        if history & set(items.tolist()) and set(items.tolist()) - history:
+            shared = sum(counts[item] * float(branch["item_shares"][item]) for item in history & set(items))
+            likeness[user] = shared * float(branch["user_shares"][user])
+    for user in sorted(likeness, key=lambda user: -likeness[user])[: int(count)]:
+        scores[had[user]] += (likeness[user] / max(likeness.values())) ** power
+    return np.asarray(scores / scores.std())
+
+
+@pytest.mark.parametrize(("count", "power"), [(1, 2.0), (3, 0.5), (4, 3.0), (100, 1.0)])
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_nearest_users_score_as_one_by_one(
+    count: float, power: float, counted: bool, make: Make, tmp_path: Path
+) -> None:
+    contents = with_nearest(make, count, power)
+    all_counts = np.ones(len(contents.seen_items), dtype=np.float32)
+    if counted:
+        all_counts = np.random.default_rng(3).random(len(all_counts), dtype=np.float32) + np.float32(0.5)
+        contents = with_nearest(make, count, power, counts=all_counts)
+    model = loaded(contents, tmp_path / "a")
+    for user in range(1, USERS):
+        part = slice(*contents.seen_indptr[user : user + 2])
+        counts = dict(zip(contents.seen_items[part].tolist(), all_counts[part].tolist(), strict=True))
+        due = by_neighbours(contents, set(counts), counts)
+        found = {one.item: one.score for one in model.recommend(f"u{user}", ITEMS, exclude_seen=False)}
+        assert found == pytest.approx({f"i{n}": score for n, score in enumerate(due)}, rel=1e-5, abs=1e-6)
+        # What the items of the history add is all there is.
+        for item in (3, 11):
+            why = model.explain(f"u{user}", f"i{item}")
+            assert why.score == pytest.approx(due[item], rel=1e-5, abs=1e-6)
+            assert why.personal == pytest.approx(0, abs=1e-5)
+            assert len(why.contributions) == len(counts)
+        if not counted:
+            # Somebody new with the same history is served alike: nobody is the own neighbour.
+            again = model.fold_in([f"i{n}" for n in counts], ITEMS, exclude_seen=False)
+            assert {one.item: one.score for one in again} == found
+    if not counted:
+        due = by_neighbours(contents, {2, 7, 9}, dict.fromkeys((2, 7, 9), 1.0))
+        fresh = model.fold_in(["i2", "i7", "i9"], ITEMS, exclude_seen=False)
+        assert {one.item: one.score for one in fresh} == pytest.approx(
+            {f"i{n}": score for n, score in enumerate(due)}, rel=1e-5, abs=1e-6
+        )
+
+
+@pytest.mark.parametrize("nearest", [(0, 1), (0.5, 1), (2, 0), (2, -1), (2, 101)])
+def test_a_number_of_neighbours_or_a_power_that_cannot_be_is_refused(
+    nearest: tuple[float, float], make: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtefactError, match="a count of at least 1 and a power above 0"):
+        write_artefact(tmp_path / "a", with_nearest(make, *nearest))
+
+
+def test_nearest_with_a_low_rank_part_is_refused(make: Make, tmp_path: Path) -> None:
+    low = {key: one for key, one in shares(7).items() if key in ("left", "right")}
+    with pytest.raises(ArtefactError, match="with item_shares and user_shares alone"):
+        write_artefact(tmp_path / "a", with_nearest(make, 2, 1, **low))
+
+
 def test_a_history_without_any_weight_scores_nothing(make: Make, tmp_path: Path) -> None:
     contents = make(users=USERS, items=ITEMS)
     nothing = {"dense": np.zeros((ITEMS, ITEMS), np.float32)}
@@ -219,6 +290,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         | {"user_shares": np.ones(USERS + 1, np.float32)},
         r"spectral_user_shares must be float32 \(12,\)",
     ),
+    "nearest of a matrix": ({"nearest": np.ones(2, np.float32)}, "nearest with item_shares and user_shares"),
     "ages alone": ({"ages": np.zeros(1, np.int32)}, r"spectral_ages must be int32"),
     "no fade": ({"ages": "ages"}, "both or neither of ages and fade"),
     "fade of 0": ({"ages": "ages", "fade": np.zeros(1, np.float32)}, "a fade above 0"),

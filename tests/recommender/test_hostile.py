@@ -72,7 +72,12 @@ def all_contents(make: Make) -> list[ArtefactContents]:
         fusion={"graph": 1.0, "spectral": 0.5, "item": 0.7},
         branches={"spectral": dense | low, "item": item},
     )
-    via = replace(plain, fusion={"spectral": 1.0}, branches={"spectral": shares | low})
+    nearest = shares | {"nearest": np.array([2, 3], dtype=np.float32)}
+    via = replace(
+        plain,
+        fusion={"spectral": 1.0, "user": 0.4},
+        branches={"spectral": shares | low, "user": nearest},
+    )
     deep = replace(
         plain,
         architecture={"graph": DEEP},
@@ -219,6 +224,13 @@ class Due:
         second = (np.tanh(np.concatenate(heads) + a["graph_1_bias"]) + first) / 2
         return np.asarray((own + first + second) / 3)
 
+    def nearest(self, users: Floats, row: Floats, count: float, power: float) -> Floats:
+        """What the users count of whom the nearest are asked, from what each would count."""
+        users = np.where((self.had > row).any(axis=1), np.maximum(users, 0), 0)
+        least = -np.sort(-users)[min(len(users), int(count)) - 1]
+        kept = np.where(users >= least * (1 - 1e-5), users, 0)
+        return np.asarray((kept / max(kept.max(), 1e-30)) ** power)
+
     def scores(self, vector: Floats, counts: dict[str, Floats]) -> Floats:
         """The scores of all items for an embedding and what counts in each branch, (I,)."""
         a, items = self.arrays, self.had.shape[1]
@@ -232,7 +244,11 @@ class Due:
                     scores = row @ a[f"{name}_dense"]
                 elif f"{name}_item_shares" in a:
                     share = a[f"{name}_item_shares"]
-                    scores = ((((row * share) @ self.had.T) * a[f"{name}_user_shares"]) @ self.had) * share
+                    users = ((row * share) @ self.had.T) * a[f"{name}_user_shares"]
+                    if f"{name}_nearest" in a:
+                        scores = self.nearest(users, row, *a[f"{name}_nearest"]) @ self.had
+                    else:
+                        scores = (users @ self.had) * share
                 else:
                     rows = np.repeat(np.arange(items), np.diff(a[f"{name}_indptr"]))
                     matrix = np.zeros((items, items))

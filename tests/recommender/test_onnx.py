@@ -30,7 +30,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 Make = Callable[..., ArtefactContents]
 Branch = dict[str, NDArray[Any]]
 USERS, ITEMS, RANK = 12, 20, 3
-FORMS = ["dense", "sparse", "shares"]
+FORMS = ["dense", "sparse", "shares", "nearest"]
 
 
 def branch(seed: int, form: str, low_rank: bool, counts: int) -> Branch:
@@ -43,11 +43,13 @@ def branch(seed: int, form: str, low_rank: bool, counts: int) -> Branch:
         matrix = csr_array(weights)
         found = {"indptr": matrix.indptr.astype(np.int64), "items": matrix.indices.astype(np.int32)}
         found["weights"] = matrix.data.astype(np.float32)
-    if form == "shares":
+    if form in ("shares", "nearest"):
         found = {
             f"{kind}_shares": rng.random(n, dtype=np.float32)
             for kind, n in (("item", ITEMS), ("user", USERS))
         }
+    if form == "nearest":
+        return found | {"nearest": np.array([1 + seed % 4, 0.5 + seed % 3], dtype=np.float32)}
     if low_rank:
         found["left"] = rng.standard_normal((ITEMS, RANK), dtype=np.float32)
         found["right"] = rng.standard_normal((RANK, ITEMS), dtype=np.float32)

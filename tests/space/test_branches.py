@@ -91,7 +91,7 @@ def test_ease_and_gfcf_are_points_of_the_full_space(preset: str, branch: str) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"branches": {}}, "small: branches: give at least one branch: graph, spectral or item"),
+        ({"branches": {}}, "small: branches: give at least one branch: graph, spectral, item or user"),
         ({"branches": {"item": {"dropout": [0.5, 1]}}}, "dropout: expected less than 1, but got 1"),
         (
             {"branches": {"item": {"kind": "knn"}}},

@@ -12,6 +12,7 @@ _NAMES = {
     "gatv2": "GATv2",
     "popularity": "Popularity",
     "itemknn": "ItemKNN",
+    "userknn": "UserKNN",
     "ease": "EASE",
     "slim": "SLIM",
     "rp3beta": "RP3beta",

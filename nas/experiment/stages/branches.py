@@ -2,10 +2,11 @@
 
 Each branch is chosen by what it is worth beside the tuned LightGCN, for that is its place: alone, EASE is better than SLIM
 on MovieLens 100K and 1M (NDCG@20 .313 and .311, .208 and .206), beside LightGCN it is worse (.3174 and .3189, .2108 and
-.2119; validation data). For each kind of weights, one setting after the other takes its best value, the others held, and
-for the best kind then once more from where that led: a fit is far cheaper than a training. On a large catalogue, where it
-is not, the settings of the item branch are chosen on its most popular items, and then only the regularisation anew on all
-of them: on latest-small it is 10 there, 1 on the popular ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
+.2119; validation data). Nearest users are chosen beside the branches before them as well. For each kind of weights, one
+setting after the other takes its best value, the others held, and for the best kind then once more from where that led: a
+fit is far cheaper than a training. On a large catalogue, where it is not, the settings of the item branch are chosen on its
+most popular items, and then only the regularisation anew on all of them: on latest-small it is 10 there, 1 on the popular
+ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
 """
 
 import time
@@ -15,19 +16,13 @@ from typing import Any
 
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.experiment.stages.fusion import States
 from nas.experiment.stages.recipe import recipe_of, tuned_lightgcn
-from nas.experiment.stages.settling import Genome, Settling
+from nas.experiment.stages.settling import Genome, Network, Settling
 from nas.experiment.team import Job
 from nas.model.evaluation import final_states
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import CLOSED_FORMS
 from nas.space.dimension import Value
 from nas.space.search_space import SearchSpace
-
-_BRANCHES: dict[str, type[SpectralBranch] | type[ItemBranch]] = {
-    "spectral": SpectralBranch,
-    "item": ItemBranch,
-}
 
 
 def settle_branches(context: Context) -> tuple[SearchSpace, dict[str, dict[str, Any]]]:
@@ -40,7 +35,7 @@ def settle_branches(context: Context) -> tuple[SearchSpace, dict[str, dict[str, 
     taken out of the space; its result is {skipped: reason}.
     """
     results: dict[str, dict[str, Any]] = {}
-    for name in _BRANCHES:
+    for name in CLOSED_FORMS:
         if name in context.experiment.search_space.branches.names:
             results[name] = context.done(_file(name), partial(_settle, context, name))
     return _settled(context, results), results
@@ -67,7 +62,9 @@ def _settle(context: Context, name: str) -> dict[str, Any]:
     climbed = [context.folder.read_json(job.result) for job in jobs]
     started = time.perf_counter()
     for one in climbed:
-        settling.values |= {_BRANCHES[name].model_validate(branch): means for branch, means in one["tried"]}
+        settling.values |= {
+            CLOSED_FORMS[name].model_validate(branch): means for branch, means in one["tried"]
+        }
     chosen: Genome = settling.climb(max((one["genome"] for one in climbed), key=settling.value))
     tried = len(settling.values)
     if settling.items < context.train.n_items:
@@ -92,25 +89,25 @@ def _settled(context: Context, results: dict[str, dict[str, Any]]) -> SearchSpac
         if "skipped" in result:
             space = space.without(name)
         else:
-            space = space.settled(_BRANCHES[name].model_validate(result["settings"]))
+            space = space.settled(CLOSED_FORMS[name].model_validate(result["settings"]))
     return space
 
 
 def _settling(context: Context, name: str, *, all_items: bool = False) -> Settling:
     """Return the settling of a branch, those before it being settled."""
-    before = takewhile(lambda other: other != name, _BRANCHES)
+    before = takewhile(lambda other: other != name, CLOSED_FORMS)
     held = {other: context.folder.read_json(_file(other)) for other in before}
     space = _settled(context, {other: result for other, result in held.items() if result})
-    return Settling(context, space, name, partial(_lightgcn_states, context), all_items=all_items)
+    return Settling(context, space, name, partial(_lightgcn, context), all_items=all_items)
 
 
-def _lightgcn_states(context: Context) -> States | None:
+def _lightgcn(context: Context) -> Network | None:
     chosen = context.folder.read_json("recipe.json")
     if chosen is None:
         return None
     architecture = tuned_lightgcn(chosen)
     fitted = context.trainings.fit(architecture, recipe_of(chosen), context.experiment.search.seed)
-    return final_states(architecture, fitted.weights, context.training.graph)[:2]
+    return architecture, final_states(architecture, fitted.weights, context.training.graph)[:2]
 
 
 def _file(name: str, kind: Value | None = None) -> str:

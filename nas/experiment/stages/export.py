@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from nas.experiment.closed_forms import Part
@@ -20,6 +21,7 @@ from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import final_states
 from nas.model.history import HistoryModel
 from nas.model.metrics import evaluated_users, per_user
+from nas.model.nearest_users import NearestUsers
 from nas.model.network import layer_inputs
 from nas.model.spectral import singular_vectors
 from nas.model.via_users import ViaUsers
@@ -176,11 +178,13 @@ def _ndcg(context: Context, contents: ArtefactContents) -> float:
 def _arrays(model: HistoryModel) -> dict[str, NDArray[Any]]:
     """Return a fitted closed-form branch as the arrays of an artefact."""
     weights, found = model.weights, dict[str, NDArray[Any]]()
-    if isinstance(weights, ViaUsers):
+    if isinstance(weights, ViaUsers | NearestUsers):
         found |= {"item_shares": weights.item_shares, "user_shares": weights.user_shares}
+        if isinstance(weights, NearestUsers):
+            found["nearest"] = np.array([weights.neighbours, weights.power], dtype=np.float32)
     elif isinstance(weights, Tensor):
         found["dense"] = weights.numpy()
-    else:
+    elif isinstance(weights, csr_array):
         found |= {
             "indptr": weights.indptr.astype(np.int64),
             "items": weights.indices.astype(np.int32),

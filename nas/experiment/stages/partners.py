@@ -3,16 +3,14 @@
 from nas.experiment.context import Context
 from nas.experiment.reachable import affordable
 from nas.space.architecture import Architecture, Fusion
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import ClosedForm
 from nas.space.search_space import SearchSpace
 
 
-def closed_form_branches(space: SearchSpace) -> dict[str, SpectralBranch | ItemBranch]:
+def closed_form_branches(space: SearchSpace) -> dict[str, ClosedForm]:
     """Return the closed-form branches of a space, by name, each with the first of its settings."""
     names = [name for name in space.branches.names if name != "graph"]
-    found = space.only(*names).decode({}) if names else None
-    parts = {"spectral": found.spectral, "item": found.item} if found else {}
-    return {name: branch for name, branch in parts.items() if branch is not None}
+    return space.only(*names).decode({}).closed_forms if names else {}
 
 
 def with_partners(context: Context, space: SearchSpace, architecture: Architecture) -> Architecture:
