@@ -16,11 +16,10 @@ version 6:
 A score is the sum over the branches of the fusion: the branch's weight, times its score, over the standard deviation of
 its scores of this user. "graph" scores by embeddings; "spectral" and "item" score a history h by h W + (h L) R. W is kept
 whole, as sparse rows, or as A X' B X A, with diagonal A and B, and X the histories of all users (1 where a user had an
-item). With `nearest`, as "user" has it, h W is instead s X with s = (B X A h) ** power over its largest entry: of the
-entries the `nearest` largest and those equal to the last of them, the others being 0, and so that of whoever has had
-nothing that is not in h. With ages, an item of h that was had d steps before the end of the user's time line counts 1 / (1 + d * fade): what
-is new counts most, and makes what was there a step older. Where "graph" is the only branch, its scores are taken as they
-are.
+item). "user" scores h by s X, with s = (B X A h) ** power over its largest entry: of the entries the `nearest` largest and
+those equal to the last of them, the others being 0, as is that of whoever has had nothing that is not in h. With ages, an
+item of h that was had d steps before the end of the user's time line counts 1 / (1 + d * fade): what is new counts most,
+and makes what was there a step older. Where "graph" is the only branch, its scores are taken as they are.
 
 Whoever is new, or has had new items since the training, gets the embedding that the graph network itself computes from
 the items had: see `GraphNetwork`.
@@ -83,6 +82,7 @@ BRANCH_LAYOUT = {  # W as compressed sparse rows, or whole, or the diagonals of 
     "ages": ("int32", ("N",)),  # steps from each to the end of its user's time line, at least 0
     "fade": ("float32", ("1",)),  # above 0; with `ages` or not at all
 }
+BRANCHES = {"graph", "spectral", "item", "user"}
 MANIFEST_BYTES = 1 << 24  # at most; the others are as large as it says
 LARGEST = 1e9  # so that the product of two embeddings stays within float32
 REQUIRED = {"weights.safetensors", "users.json", "items.json"}
@@ -900,7 +900,7 @@ class Recommender:
         """Return what each h of the user's history carries to an item's score.
 
         By the graph branch, that is what `GraphNetwork.parts` says; by a branch that scores by the history, exactly what
-        h adds.
+        h adds, by nearest users as a share of what its users add, who are what they are by all of the history.
         """
         (row,), (column,) = self._indices("user", [user]), self._indices("item", [item])
         head, history = (self.user_ids[row], self.item_ids[column]), self._history(row)
@@ -1234,14 +1234,8 @@ def _check_titles(titles: Any, items: int) -> tuple[list[str | None], list[tuple
 
 def _fusion(manifest: dict[str, Any]) -> dict[str, float]:
     fusion = manifest.get("fusion", {"graph": 1.0})
-    if (
-        not isinstance(fusion, dict)
-        or not fusion
-        or not fusion.keys() <= {"graph", "spectral", "item", "user"}
-    ):
-        raise ArtefactError(
-            'manifest.json: fusion must give weights of "graph", "spectral", "item" or "user"'
-        )
+    if not isinstance(fusion, dict) or not fusion or not fusion.keys() <= BRANCHES:
+        raise ArtefactError(f"manifest.json: fusion must give weights of {', '.join(sorted(BRANCHES))}")
     for name, weight in fusion.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e6:
             raise ArtefactError(

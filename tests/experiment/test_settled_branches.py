@@ -10,14 +10,16 @@ from nas.data.interactions import Interactions
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.stages.branches import climb_kind, settle_branches
+from nas.experiment.stages.fusion import weigh
 from nas.experiment.stages.recipe import choose_recipe
 from nas.experiment.stages.settling import Settling
 from nas.model.evaluation import evaluate
 from nas.model.fusion import Held, fused
 from nas.model.item_weights import fit_items
+from nas.model.nearest_users import fit_users
 from nas.model.spectral import singular_vectors
 from nas.space.architecture import Architecture
-from nas.space.closed_form import ItemBranch
+from nas.space.closed_form import ItemBranch, UserBranch
 from nas.space.search_space import SearchSpace
 
 SPACE: dict[str, Any] = {
@@ -76,6 +78,39 @@ def test_a_branch_is_chosen_by_what_it_adds_to_the_graph_branch(
         _, *others = beside(context, ItemBranch(kind=kind, regularisation=10, l1=0.3).canonical(), states)  # type: ignore[arg-type]
         assert best * 1.001 >= max(one[metric] for one in others)
     assert space.decode({"fusion.item": 1}).item == chosen
+
+
+def test_nearest_users_are_chosen_by_what_they_add_to_all_others(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = {"neighbours": [5, 40], "power": [1, 4]}
+    space = SPACE | {"branches": SPACE["branches"] | {"user": user}}
+    states, metric = states_of(context), context.experiment.metric
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
+    own = context_of(space, tmp_path / "users")
+    settled, results = settle_branches(own)
+    others = Architecture.model_validate({"graph": NETWORK.graph, "item": results["item"]["settings"]})
+    best, _ = weigh(own, others, states)
+    users, weights = own.judged_users, best.weights
+    item = own.closed_forms.held(others.item)  # type: ignore[arg-type]
+
+    def value(branch: UserBranch) -> float:
+        held = Held(fit_users(branch, own.train), users, own.train.n_users)
+        fusions = [
+            fused(states, weights.get("graph", 0), [(weights.get("item", 0), item), (share, held)])
+            for share in (0.03, 0.06, 0.12)
+        ]
+        ks = own.experiment.ks
+        return max(evaluate(one, own.train, own.valid, ks, users).means[metric] for one in fusions)
+
+    chosen = UserBranch.model_validate(results["user"]["settings"])
+    assert results["user"]["validation"][metric] == pytest.approx(value(chosen))
+    every = [UserBranch(neighbours=count, power=power) for count in (5, 40) for power in (1, 4)]
+    # Neither setting alone would do better, but for less than counts.
+    near = [one for one in every if (one.neighbours == chosen.neighbours) != (one.power == chosen.power)]
+    assert len(near) == 2
+    assert value(chosen) * 1.001 >= max(map(value, near))
+    assert settled.decode({"fusion.user": 1}).user == chosen
 
 
 def test_without_a_graph_branch_each_is_chosen_by_itself(context: Context) -> None:

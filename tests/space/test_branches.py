@@ -57,6 +57,14 @@ def test_weights_that_are_multiples_are_one_fusion() -> None:
     assert graph.weights == {"graph": 1}
 
 
+def test_fusions_without_the_user_branch_keep_the_ids_that_they_had_before_there_was_one() -> None:
+    without = {"graph": {"hidden_size": 4}, "item": {}, "fusion": {"graph": 0.5, "item": 0.5}}
+    assert Architecture.model_validate(without).id == "ce61794f2f"
+    assert "user" not in Architecture.model_validate(without).values()["fusion"]
+    fused = Architecture.model_validate(without | {"user": {}, "fusion": {"graph": 0.5, "user": 0.5}})
+    assert fused.values()["fusion"] == {"graph": 0.5, "spectral": 0.0, "item": 0.0, "user": 0.5}
+
+
 def test_without_any_weight_the_first_branch_is_alone() -> None:
     found = SPACE.decode({"fusion.graph": 0.0, "fusion.spectral": 0.0, "fusion.item": 0.0})
     assert list(found.branches) == ["graph"]
