@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from nas.data.interactions import Interactions
 from nas.model.ranking import Scorer
+from nas.space.closed_form import ClosedForm
 
 Settings = Mapping[str, float]
 
@@ -17,8 +18,10 @@ class Baseline:
         fit: (interactions, settings) -> scorer of all items.
         grid: the settings that are tried on validation data.
         obstacle: (interactions) -> why it cannot be run on them, or None.
+        branch: (interactions, settings) -> the branch of an architecture that is the same model on them, where there is one.
     """
 
     fit: Callable[[Interactions, Settings], Scorer]
     grid: tuple[Settings, ...] = ({},)
     obstacle: Callable[[Interactions], str | None] = lambda _interactions: None
+    branch: Callable[[Interactions, Settings], ClosedForm] | None = None

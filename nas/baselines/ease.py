@@ -11,13 +11,19 @@ from nas.model.ranking import Scorer
 from nas.space.closed_form import ItemBranch
 
 
+def branch(_interactions: Interactions, settings: Settings) -> ItemBranch:
+    """Return the item branch that is this baseline."""
+    return ItemBranch(regularisation=settings["regularisation"])
+
+
 def fit(interactions: Interactions, settings: Settings) -> Scorer:
     """Solve for the item-item weights; a user's scores are its history times them."""
-    return fit_items(ItemBranch(regularisation=settings["regularisation"]), interactions)
+    return fit_items(branch(interactions, settings), interactions)
 
 
 EASE = Baseline(
     fit,
     grid=tuple({"regularisation": float(v)} for v in np.geomspace(10, 10_000, 13).round(1)),
     obstacle=partial(item_obstacle, "ease"),
+    branch=branch,
 )

@@ -14,10 +14,17 @@ _LOW_PASS = (0.1, 0.3, 1.0)
 _SEED = 0
 
 
+def branch(_interactions: Interactions, settings: Settings) -> SpectralBranch:
+    """Return the spectral branch that is this baseline."""
+    return SpectralBranch(rank=int(settings["rank"]), low_pass=settings["low_pass"])
+
+
 def fit(interactions: Interactions, settings: Settings) -> Scorer:
     """Filter the training graph."""
-    branch = SpectralBranch(rank=int(settings["rank"]), low_pass=settings["low_pass"])
-    return fit_spectral(branch, interactions, Graph.from_interactions(interactions), _SEED)
+    found = branch(interactions, settings)
+    return fit_spectral(found, interactions, Graph.from_interactions(interactions), _SEED)
 
 
-GFCF = Baseline(fit, grid=tuple({"rank": r, "low_pass": w} for r, w in product(_RANKS, _LOW_PASS)))
+GFCF = Baseline(
+    fit, grid=tuple({"rank": r, "low_pass": w} for r, w in product(_RANKS, _LOW_PASS)), branch=branch
+)

@@ -18,17 +18,24 @@ _L1 = (1.0, 3.0, 10.0)
 _L2 = (0.3, 1.0, 3.0)
 
 
-def fit(interactions: Interactions, settings: Settings) -> Scorer:
-    """Solve for each item's weights of the others, not below 0; a user's scores are its history times them.
+def branch(interactions: Interactions, settings: Settings) -> ItemBranch:
+    """Return the item branch that is this baseline.
 
     `l1` counts users, `l2` is a share of the popularity that the item of an interaction has on average.
     """
     popularity = np.bincount(interactions.item, minlength=interactions.n_items).astype(np.float64)
     typical = max(1.0, (popularity**2).sum() / max(1.0, popularity.sum()))
-    branch = ItemBranch(kind="slim", l1=settings["l1"], regularisation=settings["l2"] * typical)
-    return fit_items(branch, interactions)
+    return ItemBranch(kind="slim", l1=settings["l1"], regularisation=settings["l2"] * typical)
+
+
+def fit(interactions: Interactions, settings: Settings) -> Scorer:
+    """Solve for each item's weights of the others, not below 0; a user's scores are its history times them."""
+    return fit_items(branch(interactions, settings), interactions)
 
 
 SLIM = Baseline(
-    fit, grid=tuple({"l1": a, "l2": b} for a, b in product(_L1, _L2)), obstacle=partial(item_obstacle, "slim")
+    fit,
+    grid=tuple({"l1": a, "l2": b} for a, b in product(_L1, _L2)),
+    obstacle=partial(item_obstacle, "slim"),
+    branch=branch,
 )

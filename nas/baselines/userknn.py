@@ -8,19 +8,25 @@ from nas.model.nearest_users import fit_users
 from nas.model.ranking import Scorer
 from nas.space.closed_form import UserBranch
 
-_NEAREST = (25, 50, 100, 200)
+_NEIGHBOURS = (25, 50, 100, 200)
 _POWER = (1.0, 3.0)
 _RARITY = (0.0, 0.5)
 
 
+def branch(_interactions: Interactions, settings: Settings) -> UserBranch:
+    """Return the user branch that is this baseline."""
+    return UserBranch.model_validate({**settings})
+
+
 def fit(interactions: Interactions, settings: Settings) -> Scorer:
     """Count users and items: neighbours are found when somebody asks."""
-    return fit_users(
-        UserBranch(neighbours=int(settings["nearest"]), power=settings["power"], rarity=settings["rarity"]),
-        interactions,
-    )
+    return fit_users(branch(interactions, settings), interactions)
 
 
 USERKNN = Baseline(
-    fit, grid=tuple({"nearest": k, "power": p, "rarity": r} for k, p, r in product(_NEAREST, _POWER, _RARITY))
+    fit,
+    grid=tuple(
+        {"neighbours": k, "power": p, "rarity": r} for k, p, r in product(_NEIGHBOURS, _POWER, _RARITY)
+    ),
+    branch=branch,
 )

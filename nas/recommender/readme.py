@@ -84,7 +84,7 @@ What may be in a list of `recommend`, `recommend-all` and `fold-in`:
 
 `IDS` is `a,b,c`, or `'["a,b", "c"]'` where ids hold commas; these options may be repeated. An id that begins with a dash is
 given as `--user=-1`. `rerank` sorts the items that you give, each once, whether the user had them or not. With
-`--diversity`, lists are no longer in the order of the scores. Scores of `similar-items` and `similar-users` are cosines.
+`--diversity`, lists are no longer in the order of the scores. Scores of `similar-items` and `similar-users` are cosines of embeddings.
 `--folder DIR` asks the recommender in another folder.
 
 `recommend-all` writes `user,rank,item,score,fallback` for all users into a file ending in `.csv`, `.jsonl` or `.parquet`

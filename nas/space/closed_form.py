@@ -65,7 +65,8 @@ class UserBranch(BaseModel):
     recency; 0 counts all alike, as does data without timestamps."""
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, ["users", _said(self)]))
+        first = f"users, neighbours {self.neighbours}, power {self.power:g}, rarity {self.rarity:g}"
+        return first + (f", recency {self.recency:g}" if self.recency else "")
 
     def canonical(self) -> "UserBranch":
         """Return the one spelling of this function."""
@@ -138,3 +139,8 @@ CLOSED_FORMS: dict[str, type[ClosedForm]] = {
     "user": UserBranch,
 }
 """By name, in the order in which they are settled."""
+
+
+def name_of(branch: ClosedForm) -> str:
+    """Return the name of a branch among those of an architecture."""
+    return next(name for name, kind in CLOSED_FORMS.items() if isinstance(branch, kind))

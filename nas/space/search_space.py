@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nas.shipped import find
 from nas.space.architecture import Architecture, Fusion
-from nas.space.closed_form import CLOSED_FORMS, ClosedForm
+from nas.space.closed_form import ClosedForm, name_of
 from nas.space.closed_form_space import FusionSpace, ItemSpace, SpectralSpace, UserSpace
 from nas.space.dimension import Dimension, Value
 from nas.space.graph_space import GraphSpace
@@ -87,6 +87,21 @@ class SearchSpace(BaseModel):
             if not dimension.choices and Recipe.model_fields[name].annotation is not float:
                 raise ValueError(f"recipe.{name}: give choices; a range of real numbers does not fit it")
         return self
+
+    @model_validator(mode="after")
+    def _fused_branches(self) -> "SearchSpace":
+        names, plain = self.branches.names, FusionSpace()
+        for name in type(plain).model_fields:
+            # A resolved experiment names them all, at the weight that changes nothing.
+            if name not in names and getattr(self.fusion, name) != getattr(plain, name):
+                raise ValueError(f"fusion.{name}: there is no such branch; expected weights of {list(names)}")
+        if len(names) > 1 and not any(map(self.allows, names)):
+            raise ValueError("fusion: at least one branch must have a weight above 0")
+        return self
+
+    def allows(self, name: str) -> bool:
+        """Whether an architecture of the space may give a declared branch any weight."""
+        return len(self.branches.names) == 1 or any(getattr(self.fusion, name).choices)
 
     @classmethod
     def load(cls, name: str, beside: Path = Path()) -> "SearchSpace":
@@ -173,7 +188,7 @@ class SearchSpace(BaseModel):
 
     def settled(self, branch: ClosedForm) -> "SearchSpace":
         """Return the space with the settings of a closed-form branch fixed to those of `branch`."""
-        name = next(name for name, kind in CLOSED_FORMS.items() if isinstance(branch, kind))
+        name = name_of(branch)
         space = getattr(self.branches, name).settled(branch)
         return self.model_copy(update={"branches": self.branches.model_copy(update={name: space})})
 

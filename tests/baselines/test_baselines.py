@@ -161,7 +161,7 @@ def test_userknn_asks_the_users_with_most_in_common(small: Interactions) -> None
         likeness[(matrix <= row).all(1)] = 0
         least = np.sort(likeness)[-3]
         due[user] = np.where(likeness >= least * (1 - 1e-9), likeness / likeness.max(), 0) @ matrix
-    settings: dict[str, Any] = {"nearest": 3, "power": 1.0, "rarity": 0.0}
+    settings: dict[str, Any] = {"neighbours": 3, "power": 1.0, "rarity": 0.0}
     found = scores("userknn", small, settings, list(range(small.n_users)))
     np.testing.assert_allclose(found, due, rtol=1e-5, atol=1e-6)
 

@@ -22,9 +22,12 @@ BRANCHES = TINY["search_space"]["branches"] | {
 FUSION = {"graph": [1, 0], "spectral": [0, 1], "item": [0, 1]}
 
 
-def opened(path: Path, branches: dict[str, Any] = BRANCHES, **search: Any) -> Context:
+def opened(
+    path: Path, branches: dict[str, Any] = BRANCHES, fusion: dict[str, Any] | None = None, **search: Any
+) -> Context:
     space = TINY["search_space"] | {"branches": branches}
-    space |= {"fusion": FUSION} if branches is BRANCHES else {}
+    fusion = FUSION if branches is BRANCHES and fusion is None else fusion
+    space |= {"fusion": fusion} if fusion else {}
     values = TINY | {"search_space": space, "search": TINY["search"] | search}
     values |= {"retrain": TINY["retrain"] | {"recipes": 1}}
     return Context.open(Experiment.parse(values, "test", path), path / "run")
@@ -90,3 +93,62 @@ def test_a_candidate_that_is_tuned_is_weighed_with_all_branches_again(tmp_path: 
     results, _ = contest(context, context.experiment.search_space, [retrained], chosen, [])
     (tuned,) = [result for result in results if result["name"].endswith("-tuned")]
     assert len(Architecture.model_validate(tuned["architecture"]).branches) > 1
+
+
+def rows_of(context: Context, name: str, settings: dict[str, float], quality: float) -> list[dict[str, Any]]:
+    names = [f"{metric}@{k}" for metric in ("recall", "ndcg") for k in context.experiment.ks]
+    low = {"name": "ease", "settings": {"regularisation": 10.0}, "validation": dict.fromkeys(names, 0.0)}
+    skipped = {"name": "slim", "skipped": "too large"}
+    return [
+        {"name": "ials", "settings": {}, "validation": dict.fromkeys(names, 2.0)},
+        {"name": name, "settings": settings, "validation": dict.fromkeys(names, quality)},
+        low,
+        skipped,
+    ]
+
+
+USERS = {"neighbours": 5, "power": 1.0, "rarity": 0.5}
+
+
+def competing(context: Context, name: str, settings: dict[str, float], quality: float) -> list[str]:
+    """What the contest adds where a baseline has this quality, iALS a higher one and EASE none."""
+    lightgcn = Architecture(graph=GRAPH.model_copy(update={"hidden_size": 8}))
+    recipe = Recipe(learning_rate=1e-6)
+    retrained = retrain(context, ALONE, recipe)
+    chosen = {"architecture": lightgcn.model_dump(mode="json"), "recipe": recipe.model_dump()}
+    baselines = rows_of(context, name, settings, quality)
+    results, _ = contest(context, context.experiment.search_space, [retrained], chosen, baselines)
+    added = [result for result in results if result["name"].endswith("-baseline")]
+    branches = [Architecture.model_validate(result["architecture"]).branches for result in added]
+    assert results == sorted(results, key=lambda result: -result["validation"]["ndcg@20"])
+    return sorted(
+        "+".join(f"{key}:{one}" if key == "user" else key for key, one in b.items()) for b in branches
+    )
+
+
+def test_a_closed_form_baseline_that_leads_competes_as_a_branch(tmp_path: Path) -> None:
+    user = "user:users, neighbours 5, power 1, rarity 0.5"
+    space = {**BRANCHES, "user": {"neighbours": [3, 9]}}
+    fusion = {**FUSION, "user": [0, 1]}
+    found = competing(opened(tmp_path / "a", space, fusion), "userknn", USERS, 1.0)
+    # By itself, and, if it helps there, in what had been best.
+    assert len(found) == 2
+    assert user in found
+    assert competing(opened(tmp_path / "b", space, fusion), "userknn", USERS, 0.0) == []
+    # What the space does not hold does not compete, nor by itself where others have to be there.
+    assert competing(opened(tmp_path / "c"), "userknn", USERS, 1.0) == []
+    needed = competing(opened(tmp_path / "d", space, fusion | {"item": [1]}), "userknn", USERS, 1.0)
+    assert len(needed) == 1
+    assert user not in needed
+    slim = {"l1": 1.0, "l2": 1.0}
+    assert competing(opened(tmp_path / "e", space, fusion), "slim", slim, 1.0) == []
+
+
+def test_a_branch_of_weight_0_takes_no_part(tmp_path: Path) -> None:
+    context = opened(tmp_path, BRANCHES, FUSION | {"item": [0]})
+    assert closed_form_branches(context.experiment.search_space).keys() == {"spectral"}
+    without = opened(tmp_path / "graph", BRANCHES, FUSION | {"graph": [0]})
+    lightgcn = Architecture(graph=GRAPH.model_copy(update={"hidden_size": 8}))
+    chosen = {"architecture": lightgcn.model_dump(mode="json"), "recipe": Recipe().model_dump()}
+    results, _ = contest(without, without.experiment.search_space, [], chosen, [])
+    assert ["graph" in result["architecture"] for result in results] == [False]

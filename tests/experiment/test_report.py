@@ -449,7 +449,7 @@ def test_a_fusion_is_said_and_drawn_with_its_weights() -> None:
     }
     words = in_words(architecture)
     assert words.endswith(
-        "scored by dot product, weight 0.25; fused with the item branch (kind ease), weight 0.75"
+        "scored by dot product, weight 0.25; fused with the item branch, item-item weights (kind ease), weight 0.75"
     )
     assert "fusion" not in words
 

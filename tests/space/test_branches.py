@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nas.errors import UserError
 from nas.space import Architecture, SearchSpace
 from nas.space.architecture import Fusion
-from nas.space.closed_form import ItemBranch, SpectralBranch
+from nas.space.closed_form import ItemBranch, SpectralBranch, UserBranch
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -65,6 +65,11 @@ def test_fusions_without_the_user_branch_keep_the_ids_that_they_had_before_there
     assert fused.values()["fusion"] == {"graph": 0.5, "spectral": 0.0, "item": 0.0, "user": 0.5}
 
 
+def test_the_user_branch_says_all_of_its_settings() -> None:
+    assert str(UserBranch()) == "users, neighbours 50, power 3, rarity 0.5"
+    assert str(UserBranch(recency=3)) == "users, neighbours 50, power 3, rarity 0.5, recency 3"
+
+
 def test_without_any_weight_the_first_branch_is_alone() -> None:
     found = SPACE.decode({"fusion.graph": 0.0, "fusion.spectral": 0.0, "fusion.item": 0.0})
     assert list(found.branches) == ["graph"]
@@ -111,6 +116,11 @@ def test_ease_and_gfcf_are_points_of_the_full_space(preset: str, branch: str) ->
             "branches.spectral.ranks: unknown key; did you mean 'rank'?",
         ),
         ({"fusion": {"item": [-1]}}, "fusion: item: expected a list of weights of at least 0"),
+        ({"fusion": {"user": [0, 1]}}, "fusion.user: there is no such branch; expected weights of ['graph',"),
+        (
+            {"fusion": {"graph": 0, "spectral": 0, "item": [0]}},
+            "at least one branch must have a weight above 0",
+        ),
         ({"fusion": {"items": [1]}}, "fusion.items: unknown key; did you mean 'item'?"),
     ],
 )

@@ -18,6 +18,11 @@ READOUTS = {
     "learned": "the states of all layers are summed with learned weights",
     "concat": "the states of all layers are put side by side",
 }
+BRANCHES = {
+    "spectral": "the spectral branch, low-pass filters of the history",
+    "item": "the item branch, item-item weights",
+    "user": "the user branch, what the users most like someone have had",
+}
 _SCORES = {"dot": "dot product", "cosine": "cosine"}
 
 
@@ -36,7 +41,7 @@ def family(architecture: dict[str, Any]) -> str:
 def in_words(architecture: dict[str, Any]) -> str:
     """Return a phrase that names every branch, such as `two GCN layers over 64-column embeddings; ...`."""
     parts = [
-        _graph_words(branch) if name == "graph" else f"the {name} branch ({settings_words(branch)})"
+        _graph_words(branch) if name == "graph" else f"{BRANCHES[name]} ({settings_words(branch)})"
         for name, branch in branches_of(architecture).items()
     ]
     weights = weights_of(architecture).values()
@@ -56,7 +61,7 @@ def weights_of(architecture: dict[str, Any]) -> dict[str, float]:
     """Return the weight of each branch, nothing where there is only one."""
     names = list(branches_of(architecture))
     fusion = architecture.get("fusion") or dict.fromkeys(names, 1.0)
-    return {name: fusion[name] for name in names} if len(names) > 1 else {}
+    return {name: fusion.get(name, 0.0) for name in names} if len(names) > 1 else {}
 
 
 def settings_words(branch: Any) -> str:

@@ -103,7 +103,7 @@ def _settling(context: Context, name: str, *, all_items: bool = False) -> Settli
 
 def _lightgcn(context: Context) -> Network | None:
     chosen = context.folder.read_json("recipe.json")
-    if chosen is None:
+    if chosen is None or not context.experiment.search_space.allows("graph"):
         return None
     architecture = tuned_lightgcn(chosen)
     fitted = context.trainings.fit(architecture, recipe_of(chosen), context.experiment.search.seed)

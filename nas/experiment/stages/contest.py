@@ -9,6 +9,7 @@ from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import trained_recipe
+from nas.experiment.stages.leading_baseline import leading_baseline
 from nas.experiment.stages.partners import closed_form_branches, with_partners
 from nas.experiment.stages.recipe import recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import best_first, result_file, retrain, retraining
@@ -19,7 +20,7 @@ from nas.space.search_space import SearchSpace
 
 Row = dict[str, Any]
 
-_TUNED = "tuned"
+_TUNED, _BASELINE = "tuned", "baseline"
 
 
 def contest(
@@ -29,7 +30,8 @@ def contest(
 
     The best of `retrained` are tuned each for itself. LightGCN, of which `chosen` is the tuning, and the networks among
     the baselines had theirs: each competes as it was trained, beside the closed-form branches. So do those branches
-    without any: where the search finds nothing better, what is known is the answer.
+    without any, and a closed-form baseline that leads all of it: where the search finds nothing better, what is known is
+    the answer.
     """
     recipe, lightgcn = recipe_of(chosen), tuned_lightgcn(chosen)
     found = [Architecture.model_validate(result["architecture"]) for result in retrained]
@@ -54,6 +56,10 @@ def contest(
     for architecture, its_recipe, of in [*trainings, *known]:
         result = retrain(context, architecture, its_recipe, of=of)
         results[result["name"]] = result
+    best = best_first(context, list(results.values()))[0]
+    for architecture in leading_baseline(context, best, baselines):
+        result = retrain(context, architecture, Recipe.model_validate(best["recipe"]), of=_BASELINE)
+        results[result["name"]] = result
     return best_first(context, list(results.values())), tuning
 
 
@@ -77,7 +83,7 @@ def _known(
         if row["name"] in TRAINED
     ]
     for network, its_recipe, of in [(lightgcn, recipe, ""), *presets]:
-        if space.branches.graph and space.branches.graph.contains(network.learned):
+        if space.branches.graph and space.allows("graph") and space.branches.graph.contains(network.learned):
             yield Architecture.model_validate({**branches, "graph": network.graph}), its_recipe, of
     if branches and 0 in space.fusion.graph.choices:
         yield Architecture.model_validate(branches), recipe, ""

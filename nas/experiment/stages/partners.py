@@ -8,8 +8,8 @@ from nas.space.search_space import SearchSpace
 
 
 def closed_form_branches(space: SearchSpace) -> dict[str, ClosedForm]:
-    """Return the closed-form branches of a space, by name, each with the first of its settings."""
-    names = [name for name in space.branches.names if name != "graph"]
+    """Return the closed-form branches that may count in a space, by name, each with the first of its settings."""
+    names = [name for name in space.branches.names if name != "graph" and space.allows(name)]
     return space.only(*names).decode({}).closed_forms if names else {}
 
 

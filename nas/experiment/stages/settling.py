@@ -177,10 +177,9 @@ class Settling:
         return sample_users(valid, train, settings.users, settings.seed)
 
     def _judged(self, branch: ClosedForm) -> dict[str, float]:
-        scorer, states = self._held(branch), self._data[2]
-        if states is None:
+        scorer, states, (graph, others) = self._held(branch), self._data[2], self._beside
+        if states is None and not others:
             return self._means(scorer)
-        graph, others = self._beside
         fusions = (fused(states, graph, [*others, (weight, scorer)]) for weight in _WEIGHTS[self._name])
         found = [self._means(one) for one in fusions]
         return max(found, key=lambda one: one[self._context.experiment.metric])
@@ -190,10 +189,10 @@ class Settling:
         """The weight of the network, and weights and scorers of the branches that stand beside it."""
         known, held = closed_form_branches(self._whole), self._context.closed_forms.held
         branches = {name: known[name] for name in _BESIDE[self._name] if name in known}
-        if not branches or self._network is None:
+        if not branches:
             return 1.0, []
-        network, states = self._network
-        whole = Architecture.model_validate({"graph": network.graph, **branches})
+        network, states = self._network or (None, None)
+        whole = Architecture.model_validate({"graph": network and network.graph, **branches})
         best, _ = weigh(self._context, whole, states)
         others: list[tuple[float, Scorer]] = [
             (best.weights[name], held(branch)) for name, branch in best.closed_forms.items()
