@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Part = Literal["train", "train and valid"]
 
 # Fitted branches kept in memory: those of the winner, on both parts.
-_KEPT = 4
+_KEPT = 6
+# Of which the scores are: one of each, and one that takes the place of another.
+_HELD = 4
 
 
 class ClosedForms:
@@ -44,7 +46,7 @@ class ClosedForms:
             self._held[branch] = Held(
                 self.model(branch), self._context.judged_users, self._context.train.n_users
             )
-            while len(self._held) > _KEPT:
+            while len(self._held) > _HELD:
                 self._held.popitem(last=False)
         return self._held[branch]
 

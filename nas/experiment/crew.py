@@ -22,8 +22,8 @@ _SMALL = 100_000
 _WIDE = 12_000_000
 # Threads of a process on such data, at most.
 _TOGETHER = 4
-# Of a process: torch and the data, and the scores of all judged users by several branches. Gowalla's takes 5 GB.
-_BASE, _SCORES_HELD = 2**30, 6
+# Of a process: torch and the data, and the scores of all judged users by several branches. Gowalla's takes 6 GB.
+_BASE, _SCORES_HELD = 2**30, 8
 # What is shared out at a time is about 40 candidates.
 _MOST = 16
 
