@@ -6,11 +6,11 @@ from tiny_experiment import TINY
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.stages.contest import contest
-from nas.experiment.stages.partners import closed_form_branches, fused_evenly, with_partners
+from nas.experiment.stages.partners import closed_form_branches, with_partners
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.search.loop import Candidate
 from nas.space.architecture import Architecture, GraphBranch
-from nas.space.closed_form import ItemBranch, SpectralBranch, UserBranch
+from nas.space.closed_form import ItemBranch, SpectralBranch
 from nas.space.recipe import Recipe
 
 GRAPH = GraphBranch(layers=(), hidden_size=4)
@@ -152,14 +152,3 @@ def test_a_branch_of_weight_0_takes_no_part(tmp_path: Path) -> None:
     chosen = {"architecture": lightgcn.model_dump(mode="json"), "recipe": Recipe().model_dump()}
     results, _ = contest(without, without.experiment.search_space, [], chosen, [])
     assert ["graph" in result["architecture"] for result in results] == [False]
-
-
-def test_nearest_users_begin_with_a_small_weight() -> None:
-    item, user = ItemBranch(), UserBranch()
-    assert fused_evenly({"graph": GRAPH, "item": item, "user": user}).weights == {
-        "graph": 1,
-        "item": 1,
-        "user": 0.1,
-    }
-    assert fused_evenly({"graph": GRAPH, "item": item}).id == Architecture(graph=GRAPH, item=item).id
-    assert fused_evenly({"user": user}) == Architecture(user=user)

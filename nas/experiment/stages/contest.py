@@ -10,7 +10,7 @@ from nas.experiment.progress import stage
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import trained_recipe
 from nas.experiment.stages.leading_baseline import leading_baseline
-from nas.experiment.stages.partners import closed_form_branches, fused_evenly, with_partners
+from nas.experiment.stages.partners import closed_form_branches, with_partners
 from nas.experiment.stages.recipe import recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import best_first, result_file, retrain, retraining
 from nas.experiment.team import Job
@@ -84,15 +84,18 @@ def _known(
     ]
     for network, its_recipe, of in [(lightgcn, recipe, ""), *presets]:
         if space.branches.graph and space.allows("graph") and space.branches.graph.contains(network.learned):
-            yield fused_evenly({"graph": network.learned, **branches}), its_recipe, of
+            yield Architecture.model_validate({**branches, "graph": network.graph}), its_recipe, of
     if branches and 0 in space.fusion.graph.choices:
-        yield fused_evenly(branches), recipe, ""
+        yield Architecture.model_validate(branches), recipe, ""
 
 
 def _within_limits(context: Context, architecture: Architecture) -> list[Architecture]:
     """Return the architecture, or where it breaks the constraints on costs, the largest parts of it that do not."""
     for count in range(len(architecture.branches), 0, -1):
-        parts = [fused_evenly(dict(some)) for some in combinations(architecture.branches.items(), count)]
+        parts = [
+            Architecture.model_validate(dict(some))
+            for some in combinations(architecture.branches.items(), count)
+        ]
         kept = [part for part in parts if affordable(context, part)]
         if kept:
             return kept

@@ -1,5 +1,6 @@
 """Weigh the branches of an architecture on validation data."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,10 +13,14 @@ from nas.search.constraints import merit
 from nas.space.architecture import Architecture, Fusion
 
 States = tuple[torch.Tensor, torch.Tensor]
+Places = tuple[int, ...]
 
 # Weights relative to that of the first branch. Measured, the quality is flat within a factor of 1.3 of the best.
 _WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.35, 1.8, 2.4, 3.2, 4.5, 6.0, 9.0)
-_ROUNDS = 3
+_ROUNDS = 4
+# What was trained and is not far from it often counts most. From equal weights, LightGCN and three branches ended at an
+# NDCG@20 of .2117 on ML-1M's validation data, from these at .2128; on latest-small .2354 and .2396.
+_FIRST = {"graph": 1.0, "spectral": 0.3, "item": 0.3, "user": 0.05}
 
 
 def validation_scorer(context: Context, architecture: Architecture, states: States | None) -> Scorer:
@@ -41,8 +46,9 @@ def weigh(
 
     Weights that break a constraint on a quality are worse than any that do not.
 
-    The weight of the first branch is 1. Each other climbs from where it is while its neighbour on the scale is better,
-    in turns until none moves; and 0 is tried, so that a branch that does not help is dropped.
+    A climb begins where the architecture is, if it says, and one at weights that often do well. The weight of the first
+    branch is 1. Each other climbs while its neighbour on the scale is better, in turns until none moves; and 0 is tried,
+    so that a branch that does not help is dropped. Then all others climb together, which is the first branch's turn.
     """
     metric, users = context.experiment.metric, context.judged_users
     constraints = context.experiment.search.constraints
@@ -61,30 +67,52 @@ def weigh(
             ).means
         return known[weights]
 
-    first = list(architecture.weights.values())
-    place = [_nearest(weight / (first[0] or 1.0)) for weight in first]
-    place[0] = _WEIGHTS.index(1.0)
-
-    def at(places: list[int]) -> tuple[float, float]:
+    def at(places: Places) -> tuple[float, float]:
         return merit(means(tuple(_WEIGHTS[p] for p in places)), constraints, metric)
 
+    starts = [{name: _FIRST[name] for name in names}] + [architecture.weights] * (
+        architecture.fusion is not None
+    )
+    places = max((_climbed(_places(start), at) for start in starts), key=at)
+    weights = tuple(_WEIGHTS[p] for p in places)
+    return with_weights(weights).canonical(), means(weights)
+
+
+def _climbed(place: Places, at: Callable[[Places], tuple[float, float]]) -> Places:
+    """Return where climbing leads from some places on the scale."""
     best = at(place)
     for _ in range(_ROUNDS):
-        before = list(place)
-        for n in range(1, len(names)):
+        before = place
+        for n in range(1, len(place)):
             for step in (1, -1):
                 while 0 <= place[n] + step < len(_WEIGHTS):
-                    moved = [*place[:n], place[n] + step, *place[n + 1 :]]
+                    moved = (*place[:n], place[n] + step, *place[n + 1 :])
                     if at(moved) <= best:
                         break
                     place, best = moved, at(moved)
-            without = [*place[:n], 0, *place[n + 1 :]]
+            without = (*place[:n], 0, *place[n + 1 :])
             if at(without) >= best:
                 place, best = without, at(without)
+        for step in (1, -1):
+            while (further := _all_moved(place, step)) and at(further) > best:
+                place, best = further, at(further)
         if place == before:
             break
-    weights = tuple(_WEIGHTS[p] for p in place)
-    return with_weights(weights).canonical(), means(weights)
+    return place
+
+
+def _all_moved(place: Places, step: int) -> Places | None:
+    """Return the places with every branch but the first, and those that are absent, a step on; None beyond the scale."""
+    moved = (place[0], *(one + step if one else 0 for one in place[1:]))
+    there = [after for before, after in zip(place[1:], moved[1:], strict=True) if before]
+    return moved if there and min(there) >= 1 and max(there) < len(_WEIGHTS) else None
+
+
+def _places(weights: Mapping[str, float]) -> Places:
+    """Return the nearest places on the scale, the first branch at 1."""
+    first, *others = weights.values()
+    nearest = (_nearest(weight / (first or 1.0)) for weight in others)
+    return (_WEIGHTS.index(1.0), *nearest)
 
 
 def _nearest(weight: float) -> int:

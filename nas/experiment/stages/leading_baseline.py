@@ -5,7 +5,6 @@ from typing import Any
 from nas.baselines import BASELINES
 from nas.experiment.context import Context
 from nas.experiment.reachable import affordable
-from nas.experiment.stages.partners import fused_evenly
 from nas.search.constraints import merit
 from nas.space.architecture import Architecture
 from nas.space.closed_form import ClosedForm, ItemBranch, name_of
@@ -34,7 +33,8 @@ def leading_baseline(
         return []
     _, branch = max(leading, key=lambda pair: rank(pair[0]))
     name = name_of(branch)
-    found = [fused_evenly({**Architecture.model_validate(best["architecture"]).branches, name: branch})]
+    others = Architecture.model_validate(best["architecture"]).branches
+    found = [Architecture.model_validate({**others, name: branch})]
     if all(0 in getattr(space.fusion, other).choices for other in space.branches.names if other != name):
         found.append(Architecture.model_validate({name: branch}))
     return [architecture for architecture in found if affordable(context, architecture)]
