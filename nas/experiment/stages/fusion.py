@@ -70,9 +70,9 @@ def weigh(
     def at(places: Places) -> tuple[float, float]:
         return merit(means(tuple(_WEIGHTS[p] for p in places)), constraints, metric)
 
-    starts = [{name: _FIRST[name] for name in names}] + [architecture.weights] * (
-        architecture.fusion is not None
-    )
+    starts = [{name: _FIRST[name] for name in names}]
+    if architecture.fusion is not None:
+        starts.append(architecture.weights)
     places = max((_climbed(_places(start), at) for start in starts), key=at)
     weights = tuple(_WEIGHTS[p] for p in places)
     return with_weights(weights).canonical(), means(weights)
