@@ -47,7 +47,7 @@ class SpectralBranch(BaseModel):
 
 class UserBranch(BaseModel):
     """The user branch: what the users most like someone have had, with inverse user frequencies and case amplification
-    (Breese et al., UAI 1998, sections 2.1.3 and 2.1.4).
+    (Breese et al., UAI 1998).
 
     See `NearestUsers` for the likeness of two users.
     """
