@@ -118,6 +118,13 @@ def test_without_a_graph_branch_each_is_chosen_by_itself(context: Context) -> No
     assert results["item"]["validation"] == results["item"]["alone"]
 
 
+def test_what_a_space_leaves_out_is_not_beside_a_branch(tmp_path: Path) -> None:
+    context = context_of(SPACE | {"fusion": {"graph": [0], "item": [1]}}, tmp_path)
+    choose_recipe(context)
+    _, results = settle_branches(context)
+    assert results["item"]["validation"] == results["item"]["alone"]
+
+
 def test_every_kind_climbs_from_its_own_start(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[ItemBranch] = []
 
