@@ -44,12 +44,12 @@ class SupernetConfig(BaseModel):
 
     model_config = _SECTION
 
-    epochs: int = Field(default=60, ge=1)
-    """Epochs; each passes over all training interactions once."""
-    random: int = Field(default=2, ge=1)
-    """Random architectures a step, besides a wide and a narrow one."""
-    tuning: int = Field(default=8, ge=0)
-    """Epochs that a candidate's graph branch is trained for itself, from the shared weights, before it is judged."""
+    epochs: int = Field(default=12, ge=1)
+    """Epochs; each passes over all training interactions once. More of them tell candidates apart less well."""
+    random: int = Field(default=1, ge=1)
+    """Random architectures a step, besides a wide one."""
+    tuning: int = Field(default=2, ge=0)
+    """Epochs that a candidate's graph branch is trained for itself, from the shared weights; it is judged at the best."""
 
 
 class SearchConfig(BaseModel):

@@ -44,8 +44,7 @@ def _settings(scale: float, items: int) -> dict[str, dict[str, Any]]:
 
     found: dict[str, dict[str, Any]] = {
         "recipe": {"trials": less(20, 8, 0.5)},
-        # A candidate's own epochs are what its rank is judged by: they shrink last.
-        "supernet": {"epochs": less(60, 8, 0.8), "tuning": less(8, 1, 0.6)},
+        "supernet": {"epochs": less(12, 4, 0.5)},
         "search": {
             "trials": less(300, 60, 0.7),
             "population": less(40, 20, 0.5),

@@ -34,7 +34,6 @@ def test_less_is_done_on_more_data() -> None:
     for section, key in (
         ("recipe", "trials"),
         ("supernet", "epochs"),
-        ("supernet", "tuning"),
         ("search", "trials"),
         ("retrain", "top"),
     ):

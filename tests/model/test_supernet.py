@@ -17,12 +17,12 @@ def space_of(**branch: Any) -> SearchSpace:
 
 
 def test_decks_deal_each_aggregator_equally_often_to_each_layer() -> None:
-    # Of one width, and one architecture a step: every draw is seen.
+    # Two architectures a step, hardly ever the same: every draw is seen.
     sampler, rng = Sampler(space_of(layers=2, hidden_size=8), random=1), np.random.default_rng(0)
     drawn = [arch for _ in range(5 * len(AGGREGATORS)) for arch in sampler(rng)]
     for layer in range(2):
         counts = Counter(arch.graph.layers[layer].aggregator for arch in drawn)
-        assert counts == dict.fromkeys(AGGREGATORS, 5)
+        assert counts == dict.fromkeys(AGGREGATORS, 10)
     # Decks are shuffled: neither the order of the table nor the same cards for both layers.
     first, second = ([arch.graph.layers[n].aggregator for arch in drawn] for n in range(2))
     assert first != second
@@ -41,12 +41,12 @@ def test_every_value_of_every_gene_is_trained_in_any_epoch_long_enough() -> None
     assert {layer.heads for layer in layers} == {1, 2, 4, 8}
 
 
-def test_each_step_trains_a_wide_and_a_narrow_network() -> None:
+def test_each_step_trains_a_wide_network_beside_random_ones() -> None:
     sampler, rng = Sampler(SearchSpace.load("graph"), random=2), np.random.default_rng(0)
     for _ in range(20):
         sizes = [arch.graph.hidden_size for arch in sampler(rng)]
-        assert {16, 128} <= set(sizes)
-        assert len(sizes) <= 4
+        assert sizes[0] == 128
+        assert len(sizes) <= 3
 
 
 def test_no_step_trains_an_architecture_twice() -> None:

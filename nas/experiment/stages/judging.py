@@ -8,7 +8,7 @@ from nas.experiment.context import Context
 from nas.experiment.stages.fusion import States, validation_scorer
 from nas.model.evaluation import evaluate, final_states
 from nas.model.network import Propagation
-from nas.model.ranking import DivergedError
+from nas.model.ranking import DivergedError, dot_scorer
 from nas.model.sharing import Memory
 from nas.model.training import Trainer
 from nas.model.weights import Weights
@@ -26,7 +26,8 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights, r
     """Return the evaluation of an architecture on validation data, its graph branch from shared weights.
 
     A graph branch is first trained by `recipe` for `supernet.tuning` epochs of its own, on copies of its slices: shared
-    embeddings are a compromise between architectures which each want their own.
+    embeddings are a compromise between architectures which each want their own. The best of these epochs counts, as it
+    does where an architecture is trained from scratch.
     """
     experiment, data, users = context.experiment, context.training, context.judged_users
     states_of = (
@@ -60,15 +61,35 @@ def _shared(context: Context, space: SearchSpace, weights: Weights) -> Callable[
 
 
 def _tuned(context: Context, weights: Weights, recipe: Recipe) -> Callable[[Architecture], States]:
-    data, settings = context.training, context.experiment
+    data, experiment = context.training, context.experiment
     # Candidates that differ in their other branches alone share one tuning.
     memory = Memory(_SHARED_BYTES)
 
+    def looked_at(states: States) -> float:
+        # One epoch has nothing to be compared with.
+        if experiment.supernet.tuning == 1:
+            return 0.0
+        found = evaluate(
+            dot_scorer(*states), context.train, context.valid, experiment.ks, context.judged_users
+        )
+        return found.means[experiment.metric]
+
     def tune(architecture: Architecture) -> torch.Tensor:
-        trainer = Trainer(weights.extract(architecture, data.graph), data, recipe, settings.search.seed)
-        for _ in range(settings.supernet.tuning):
-            trainer.epoch(lambda _rng: [architecture])
-        return torch.cat(final_states(architecture, trainer.weights, data.graph)[:2])
+        trainer = Trainer(weights.extract(architecture, data.graph), data, recipe, experiment.search.seed)
+        best: tuple[float, States] | None = None
+        for _ in range(experiment.supernet.tuning):
+            try:
+                trainer.epoch(lambda _rng: [architecture])
+                states = final_states(architecture, trainer.weights, data.graph)[:2]
+                value = looked_at(states)
+            except DivergedError:
+                if best is None:
+                    raise
+                break
+            if best is None or value > best[0]:
+                best = value, states
+        assert best is not None
+        return torch.cat(best[1])
 
     def states_of(architecture: Architecture) -> States:
         states = memory.get(architecture.learned, None, lambda: tune(architecture))
