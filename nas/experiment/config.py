@@ -114,12 +114,12 @@ class SearchConfig(BaseModel):
 
 
 class RetrainConfig(BaseModel):
-    """How the best of the front are trained from scratch."""
+    """How the best of the search are trained from scratch."""
 
     model_config = _SECTION
 
     top: int = Field(default=5, ge=1)
-    """Candidates of the front, best first objective first."""
+    """Graph branches of the search: those that are worth most by themselves."""
     recipes: int = Field(default=8, ge=1)
     """Recipes that each of the best `tuned` is then tuned with; LightGCN gets `recipe.trials`."""
     tuned: int = Field(default=2, ge=0)

@@ -20,7 +20,7 @@ from nas.experiment.stages.contest import contest
 from nas.experiment.stages.export import export
 from nas.experiment.stages.recipe import choose_recipe, recipe_of
 from nas.experiment.stages.retrain import retrain_best
-from nas.experiment.stages.search import pareto, run_search
+from nas.experiment.stages.search import run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
@@ -134,7 +134,7 @@ def _make_summary(context: Context, clock: Clock) -> dict[str, Any]:
     _, supernet = train_supernet(context, recipe)
     space, branches = settle_branches(context)
     found = run_search(context, space)
-    retrained = retrain_best(context, space, found, pareto(context, found), recipe)
+    retrained = retrain_best(context, space, found, recipe)
     baselines = tune_baselines(context)
     retrained, tuning = contest(context, space, retrained, chosen, baselines)
     winner = retrained[0]

@@ -86,5 +86,9 @@ def test_candidates_that_share_a_graph_branch_share_its_training(
     values = {judge(one)["ndcg@20"] for one in fused}
     assert len(epochs) == 2
     assert len(values) > 1
+    alone, *beside = ([judge(one)[name] for name in ("graph_alone", "ndcg@20")] for one in fused)
+    assert alone[0] == alone[1] == pytest.approx(beside[0][0]) == pytest.approx(beside[1][0])
+    assert beside[0][1] != beside[0][0]
+    assert "graph_alone" not in judge(space.decode({"fusion.graph": 0, "fusion.item": 1}))
     judge(architectures[0])
     assert len(epochs) == 4

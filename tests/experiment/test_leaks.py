@@ -16,7 +16,7 @@ from nas.experiment.folder import RunFolder
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.recipe import choose_recipe, recipe_of
 from nas.experiment.stages.retrain import retrain_best
-from nas.experiment.stages.search import pareto, run_search
+from nas.experiment.stages.search import run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.graph import Graph
 from nas.model.training import TrainingData
@@ -131,7 +131,7 @@ def choices(made: Context) -> tuple[Recipe, list[tuple[str, float]], list[dict[s
     train_supernet(made, recipe)
     space, _ = settle_branches(made)
     found = run_search(made, space)
-    retrained = retrain_best(made, space, found, pareto(made, found), recipe)
+    retrained = retrain_best(made, space, found, recipe)
     kept = [{key: result[key] for key in ("architecture", "epochs", "validation")} for result in retrained]
     return recipe, [(c.architecture.id, c.values["ndcg@20"]) for c in found], kept
 

@@ -71,13 +71,34 @@ def test_what_costs_too_much_is_not_added(tmp_path: Path) -> None:
     assert with_partners(context, space, ALONE).branches.keys() == {"graph", "item"}
 
 
+def judged(architecture: Architecture, fused: float, alone: float) -> Candidate:
+    values = {"ndcg@20": fused, "graph_alone": alone}
+    return Candidate(
+        number=0, architecture=architecture, values=values, cached=False, seconds=0.1, finished=0.0
+    )
+
+
+def test_networks_are_retrained_that_are_worth_most_by_themselves(tmp_path: Path) -> None:
+    context = opened(tmp_path)
+    space = context.experiment.search_space
+    lone = [
+        Architecture(graph=GRAPH.model_copy(update={"hidden_size": size, "score": score}))
+        for size, score in ((4, "dot"), (8, "cosine"), (8, "dot"))
+    ]
+    weak, strong, middling = (with_partners(context, space, one) for one in lone)
+    found = [judged(weak, 0.9, 0.1), judged(strong, 0.2, 0.4), judged(middling, 0.3, 0.3)]
+    no_network = Architecture.model_validate({**closed_form_branches(space)})
+    unjudged = Candidate(number=3, architecture=ALONE, values={}, cached=False, seconds=0.1, finished=0.0)
+    both = [*found, judged(no_network, 1.0, 1.0), unjudged]
+    assert context.experiment.retrain.top == 2
+    results = retrain_best(context, space, both, Recipe(learning_rate=1e-6))
+    assert {one["id"] for one in results} == {strong.id, middling.id}
+
+
 def test_what_helps_beside_a_trained_network_is_kept_though_the_search_had_none(tmp_path: Path) -> None:
     context = opened(tmp_path)
-    found = Candidate(
-        number=0, architecture=ALONE, values={"ndcg@20": 0.1}, cached=False, seconds=0.1, finished=0.0
-    )
     recipe = Recipe(learning_rate=1e-6)
-    (result,) = retrain_best(context, context.experiment.search_space, [found], [found], recipe)
+    (result,) = retrain_best(context, context.experiment.search_space, [judged(ALONE, 0.1, 0.1)], recipe)
     assert result["id"] == ALONE.id
     assert len(Architecture.model_validate(result["architecture"]).branches) > 1
     assert result["validation"]["ndcg@20"] > result["graph"]["ndcg@20"]

@@ -8,7 +8,7 @@ from nas.experiment.context import Context
 from nas.experiment.stages.fusion import States, validation_scorer
 from nas.model.evaluation import evaluate, final_states
 from nas.model.network import Propagation
-from nas.model.ranking import DivergedError, dot_scorer
+from nas.model.ranking import DivergedError, Scorer, dot_scorer
 from nas.model.sharing import Memory
 from nas.model.training import Trainer
 from nas.model.weights import Weights
@@ -17,6 +17,9 @@ from nas.search.objectives import QUALITIES, worst
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
+
+ALONE = "graph_alone"
+"""Of a candidate's values, what its graph branch is worth by itself: the experiment's metric."""
 
 # For states that candidates share: on Gowalla's graph, 28 of the widest.
 _SHARED_BYTES = 2**30
@@ -27,9 +30,9 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights, r
 
     A graph branch is first trained by `recipe` for `supernet.tuning` epochs of its own, on copies of its slices: shared
     embeddings are a compromise between architectures which each want their own. The best of these epochs counts, as it
-    does where an architecture is trained from scratch.
+    does where an architecture is trained from scratch. Among the values is also what the graph branch is worth `ALONE`.
     """
-    experiment, data, users = context.experiment, context.training, context.judged_users
+    experiment, data = context.experiment, context.training
     states_of = (
         _tuned(context, weights, recipe) if experiment.supernet.tuning else _shared(context, space, weights)
     )
@@ -42,17 +45,24 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights, r
             seconds = final_states(architecture, weights, data.graph)[2] if architecture.graph else 0.0
             measured["refresh_seconds"] = seconds
         try:
-            scorer = validation_scorer(
-                context, architecture, states_of(architecture) if architecture.graph else None
-            )
-            found = evaluate(scorer, context.train, context.valid, experiment.ks, users).means
+            states = states_of(architecture) if architecture.graph else None
+            scorer = validation_scorer(context, architecture, states)
+            found = _quality(context, scorer)
+            if states is not None:
+                alone = found if len(architecture.branches) == 1 else _quality(context, dot_scorer(*states))
+                found[ALONE] = alone[experiment.metric]
         except DivergedError:
             # Scores that are no numbers rank nothing.
             names = [f"{quality}@{k}" for quality in QUALITIES for k in experiment.ks]
-            found = {name: worst(name) for name in names}
+            found = {name: worst(name) for name in names} | {ALONE: 0.0}
         return found | context.costs(architecture) | measured
 
     return evaluator
+
+
+def _quality(context: Context, scorer: Scorer) -> dict[str, float]:
+    experiment, users = context.experiment, context.judged_users
+    return evaluate(scorer, context.train, context.valid, experiment.ks, users).means
 
 
 def _shared(context: Context, space: SearchSpace, weights: Weights) -> Callable[[Architecture], States]:
@@ -65,15 +75,6 @@ def _tuned(context: Context, weights: Weights, recipe: Recipe) -> Callable[[Arch
     # Candidates that differ in their other branches alone share one tuning.
     memory = Memory(_SHARED_BYTES)
 
-    def looked_at(states: States) -> float:
-        # One epoch has nothing to be compared with.
-        if experiment.supernet.tuning == 1:
-            return 0.0
-        found = evaluate(
-            dot_scorer(*states), context.train, context.valid, experiment.ks, context.judged_users
-        )
-        return found.means[experiment.metric]
-
     def tune(architecture: Architecture) -> torch.Tensor:
         trainer = Trainer(weights.extract(architecture, data.graph), data, recipe, experiment.search.seed)
         best: tuple[float, States] | None = None
@@ -81,7 +82,7 @@ def _tuned(context: Context, weights: Weights, recipe: Recipe) -> Callable[[Arch
             try:
                 trainer.epoch(lambda _rng: [architecture])
                 states = final_states(architecture, trainer.weights, data.graph)[:2]
-                value = looked_at(states)
+                value = _quality(context, dot_scorer(*states))[experiment.metric]
             except DivergedError:
                 if best is None:
                     raise

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.fusion import States, validation_scorer, weigh
+from nas.experiment.stages.judging import ALONE
 from nas.experiment.stages.partners import with_partners
 from nas.experiment.team import Job
 from nas.model.evaluation import evaluate, final_states
@@ -24,22 +25,23 @@ from nas.space.search_space import SearchSpace
 
 
 def retrain_best(
-    context: Context, space: SearchSpace, ranked: list[Candidate], front: list[Candidate], recipe: Recipe
+    context: Context, space: SearchSpace, found: list[Candidate], recipe: Recipe
 ) -> list[dict[str, Any]]:
-    """Retrain the best of the front, best first by its first objective, and return their results.
+    """Retrain the graph branches that are worth most by themselves in the search, and return their results.
 
-    Each is weighed with all closed-form branches of the space. Where the front is shorter than `retrain.top`, the best
-    of all that keep to the constraints on costs fill it up.
+    Each is weighed with all closed-form branches of the space. What a network that has hardly been trained adds to
+    those is another thing than what it adds in the end: on ML-100K, of 44 good random networks, the five best by
+    themselves end at a mean validation NDCG@20 of .3213 with three branches beside them, the five that were best beside
+    these branches before at .3166.
     """
     metric, constraints = context.experiment.metric, context.experiment.search.constraints
     # What breaks a constraint on costs has no quality; a quality may be better after training than in the supernet.
-    judged = [c for c in ranked if metric in c.values]
-    rest = sorted(judged, key=lambda c: merit(c.values, constraints, metric), reverse=True)
+    judged = [c for c in found if ALONE in c.values and c.architecture.graph is not None]
+    judged.sort(key=lambda c: (*merit(c.values, constraints, ALONE), c.values[metric]), reverse=True)
     # Candidates that differ in how their branches are weighed share one training, and are weighed anew after it.
-    ordered = [c.architecture for c in [*front, *rest] if c.architecture.graph is not None]
     first: dict[GraphBranch, Architecture] = {}
-    for architecture in ordered:
-        first.setdefault(architecture.learned, architecture)
+    for candidate in judged:
+        first.setdefault(candidate.architecture.learned, candidate.architecture)
     best = list(first.values())[: context.experiment.retrain.top]
     chosen = [with_partners(context, space, architecture) for architecture in best]
     with stage("retrain", len(chosen)) as steps:

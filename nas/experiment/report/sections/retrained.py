@@ -34,7 +34,7 @@ def section(evidence: Evidence) -> Html:
         "retrained",
         "Trained from scratch",
         paragraph(
-            f"The best of the front by {shown} were trained from scratch; the best of them on validation data won.{extra}"
+            f"The graph branches with the best {shown} by themselves were trained from scratch; the best of them on validation data won.{extra}"
         ),
         table(
             f"{shown} on validation data: with the supernet's weights, and with weights of its own",
