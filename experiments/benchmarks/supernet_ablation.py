@@ -73,9 +73,9 @@ def main(
     run: Annotated[Path, typer.Argument(help="A finished run, whose data and recipe are used.")],
     n: Annotated[int, typer.Option(help="Architectures that judge.")] = 60,
     seed: Annotated[int, typer.Option(help="Of their draw.")] = 1000,
-    epochs: Annotated[list[int], typer.Option(help="Of the supernet.")] = [0, 20, 60],  # noqa: B006
-    random: Annotated[list[int], typer.Option(help="Random networks a step.")] = [2],  # noqa: B006
-    tuning: Annotated[list[int], typer.Option(help="Epochs of each candidate's own.")] = [0, 1, 3, 8, 16],  # noqa: B006
+    epochs: Annotated[list[int], typer.Option(help="Of the supernet.")] = [0, 4, 12, 20, 60],  # noqa: B006
+    random: Annotated[list[int], typer.Option(help="Random networks a step.")] = [1],  # noqa: B006
+    tuning: Annotated[list[int], typer.Option(help="Epochs of each candidate's own.")] = [0, 1, 2, 8],  # noqa: B006
     out: Annotated[Path, typer.Option(help="The JSON file to write; other data sets' rows are kept.")] = OUT,
 ) -> None:
     """Train a supernet for each setting, judge its scores, and write a row each."""
