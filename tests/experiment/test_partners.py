@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_networks_are_retrained_that_are_worth_most_by_themselves(tmp_path: Path
     found = [judged(weak, 0.9, 0.1), judged(strong, 0.2, 0.4), judged(middling, 0.3, 0.3)]
     no_network = Architecture.model_validate({**closed_form_branches(space)})
     unjudged = Candidate(number=3, architecture=ALONE, values={}, cached=False, seconds=0.1, finished=0.0)
-    both = [*found, judged(no_network, 1.0, 1.0), unjudged]
+    both = [*found, replace(unjudged, architecture=no_network, values={"ndcg@20": 1.0}), unjudged]
     assert context.experiment.retrain.top == 2
     results = retrain_best(context, space, both, Recipe(learning_rate=1e-6))
     assert {one["id"] for one in results} == {strong.id, middling.id}

@@ -54,7 +54,9 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights, r
         except DivergedError:
             # Scores that are no numbers rank nothing.
             names = [f"{quality}@{k}" for quality in QUALITIES for k in experiment.ks]
-            found = {name: worst(name) for name in names} | {ALONE: 0.0}
+            found = {name: worst(name) for name in names}
+            if architecture.graph:
+                found[ALONE] = worst(experiment.metric)
         return found | context.costs(architecture) | measured
 
     return evaluator

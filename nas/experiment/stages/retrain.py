@@ -36,7 +36,7 @@ def retrain_best(
     """
     metric, constraints = context.experiment.metric, context.experiment.search.constraints
     # What breaks a constraint on costs has no quality; a quality may be better after training than in the supernet.
-    judged = [c for c in found if ALONE in c.values and c.architecture.graph is not None]
+    judged = [c for c in found if ALONE in c.values]
     judged.sort(key=lambda c: (*merit(c.values, constraints, ALONE), c.values[metric]), reverse=True)
     # Candidates that differ in how their branches are weighed share one training, and are weighed anew after it.
     first: dict[GraphBranch, Architecture] = {}
