@@ -162,6 +162,7 @@ def make_run(tmp_path: Path) -> Make:
             "epochs": 20,
             "validation": METRICS,
             "spread": {"ndcg@20": 0.0042},
+            "costs": {"refresh_macs": 3e7, "parameters": 170_000},
             "curve": [[0, 0.1], [2, 0.2]],
             "seconds": 12.0,
         }
@@ -264,20 +265,54 @@ def test_names_are_escaped(make_run: Make) -> None:
     assert sum(tag == "script" for tag, _ in page.tags) == 2 + len(page.charts)
 
 
-def test_the_winner_is_a_star_on_the_front(make_run: Make) -> None:
+def traces_of(text: str) -> dict[str, dict[str, Any]]:
+    return {trace["name"]: trace for chart in Page(text).charts for trace in chart["data"] if "name" in trace}
+
+
+def test_the_winner_is_a_star_where_training_put_it(make_run: Make) -> None:
     folder = make_run()
-    page = Page(report_of(folder))
-    traces = {trace["name"]: trace for chart in page.charts for trace in chart["data"] if "name" in trace}
+    traces = traces_of(report_of(folder))
     winner = folder.read_json("pareto.json")[0]
     assert traces["winner"]["marker"]["symbol"] == "star"
-    assert traces["winner"]["y"] == [winner["values"]["ndcg@20"]]
+    assert (traces["winner"]["x"], traces["winner"]["y"]) == ([3e7], [METRICS["ndcg@20"]])
     assert winner["id"] in traces["winner"]["text"][0]
+    assert "trained from scratch" not in traces
     dots = sum(
         len(trace["text"])
         for name, trace in traces.items()
         if trace.get("mode") == "markers" and "with" in name
     )
     assert 0 < dots <= 40
+
+
+def test_what_was_trained_has_a_front_of_its_own(make_run: Make) -> None:
+    folder = make_run()
+    (path,) = folder.path.glob("retrained/*/result.json")
+    winner = json.loads(path.read_text())
+    # Better at a higher cost, worse at a higher cost, and no number that says what it costs.
+    for name, quality, costs in (
+        ("better", 0.5, {"refresh_macs": 4e7}),
+        ("worse", 0.1, {"refresh_macs": 5e7}),
+        ("none", 0.2, {}),
+    ):
+        other = winner | {"id": name, "name": name, "costs": costs, "validation": {"ndcg@20": quality}}
+        folder.write_json(f"retrained/{name}/result.json", other)
+    traces = traces_of(report_of(folder))
+    assert traces["trained from scratch"]["y"] == [0.5, 0.1]
+    assert traces["front after training"]["x"] == [3e7, 4e7]
+    assert traces["front after training"]["y"] == [METRICS["ndcg@20"], 0.5]
+
+
+def test_a_training_of_older_date_costs_what_its_trial_did(make_run: Make) -> None:
+    folder = make_run()
+    (path,) = folder.path.glob("retrained/*/result.json")
+    folder.write_json(
+        str(path.relative_to(folder.path)),
+        {key: value for key, value in json.loads(path.read_text()).items() if key != "costs"},
+    )
+    assert traces_of(report_of(folder))["winner"]["x"] == [
+        folder.read_json("pareto.json")[0]["values"]["refresh_macs"]
+    ]
 
 
 def test_three_objectives_make_two_plots(make_run: Make) -> None:

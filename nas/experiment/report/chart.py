@@ -9,6 +9,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8
 INK = "#1b1f24"
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "pentagon")
 STAR = {"symbol": "star", "size": 18, "color": "#F0E442", "line": {"color": INK, "width": 1.5}}
+RING = {"symbol": "circle-open", "size": 13, "color": INK, "line": {"color": INK, "width": 2.5}}
 MANY = 3000
 """More points than this are drawn by WebGL."""
 

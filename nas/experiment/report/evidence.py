@@ -9,6 +9,8 @@ import polars as pl
 
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
+from nas.search.constraints import violations
+from nas.search.objectives import COSTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class Evidence:
         return found
 
     @property
+    def winner_name(self) -> str:
+        """The name of the winner's training."""
+        return training_name(self.winner)
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         """What the search optimised; the first decides."""
         return self.experiment.search.objectives
@@ -88,7 +95,31 @@ class Evidence:
         architectures = [one for one, keep in zip(self.architectures, kept, strict=True) if keep]
         return replace(self, trials=self.trials.filter(pl.col("feasible")), architectures=architectures)
 
+    def trained(self) -> list[dict[str, Any]]:
+        """Return {name, description, values} of what was trained from scratch and keeps to every constraint.
+
+        Values are those of validation data after training, and costs of the branches as weighed then. A run of older
+        date knows costs of trials alone, as all know those that are measured.
+        """
+        found = []
+        for result in self.retrained:
+            costs = (self.trial(result["id"]) or {}) | result.get("costs", {})
+            values = {name: costs[name] for name in COSTS if name in costs} | result["validation"]
+            if not violations(self.experiment.search.constraints, values):
+                found.append(
+                    {"name": training_name(result), "description": result["description"], "values": values}
+                )
+        return found
+
     def trial(self, architecture_id: str) -> dict[str, Any] | None:
         """Return the first trial of an architecture, if the search had one."""
         found = self.trials.filter(pl.col("id") == architecture_id)
         return found.row(0, named=True) if len(found) else None
+
+
+def training_name(result: dict[str, Any]) -> str:
+    """Return the id, and whether the recipe is the architecture's own: two trainings of one architecture differ in it.
+
+    In a run of older date it is the id alone.
+    """
+    return str(result.get("name", result["id"]))

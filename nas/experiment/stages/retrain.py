@@ -77,7 +77,7 @@ def retrain(context: Context, architecture: Architecture, recipe: Recipe, *, of:
 
     Returns:
         {id, name (of its folder), architecture, description, recipe, seeds, epochs, validation (means over seeds), spread
-        (standard deviation over seeds), graph (validation of the graph branch alone), curve, seconds}.
+        (standard deviation over seeds), graph (validation of the graph branch alone), costs (in service), curve, seconds}.
     """
     path = result_file(architecture, of)
     if not (context.folder.path / path).exists():
@@ -111,6 +111,7 @@ def _train(context: Context, architecture: Architecture, recipe: Recipe, name: s
         "validation": {key: float(np.mean([m[key] for m in means])) for key in means[0]},
         "spread": {key: float(np.std([m[key] for m in means])) for key in means[0]},
         "graph": fitted[0].evaluation.means if fitted else None,
+        "costs": context.costs(weighed),
         "curve": fitted[0].curve if fitted else [],
         "seconds": time.perf_counter() - started,
     }

@@ -1,6 +1,6 @@
 """Every trial between quality and cost, with the Pareto front."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from nas.experiment.report.architecture_words import family
-from nas.experiment.report.chart import COLOURS, INK, MANY, MARKERS, STAR, chart
+from nas.experiment.report.chart import COLOURS, INK, MANY, MARKERS, RING, STAR, chart
 from nas.experiment.report.cost_axis import CostAxis
 from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.importance import Floats
@@ -36,8 +36,9 @@ def section(evidence: Evidence) -> Html:
         "pareto",
         "Quality against cost",
         paragraph(
-            "Every dot is a trial, judged with the supernet's shared weights on validation data. The line is the best "
-            "quality to be had at each cost; the star is the architecture that won after training from scratch."
+            "Every dot is a trial, judged with the supernet's shared weights on validation data, and the thin line is "
+            "the best quality to be had by these at each cost. Every ring was trained from scratch and its branches "
+            "weighed anew, and the thick line is the best of those; the star is the winner."
         ),
         *constraints,
         element("div", *plots, class_="grid" if len(plots) > 1 else "single"),
@@ -59,14 +60,23 @@ def _constraints(evidence: Evidence) -> list[Html]:
 
 def _plot(evidence: Evidence, quality: str, other: str) -> Html:
     x, y = _values(evidence, other), _values(evidence, quality)
-    axis = CostAxis.of(x)
+    trained = [one for one in evidence.trained() if quality in one["values"] and other in one["values"]]
+    trained_x, trained_y = (
+        np.array([one["values"][name] for one in trained], np.float64) for name in (other, quality)
+    )
+    axis, more_is_better = CostAxis.of(np.concatenate([x, trained_x])), direction(other) == "maximize"
     # WebGL is drawn over SVG, so the front and the star have to be of the same kind as the dots.
     scatter = go.Scattergl if len(x) > MANY else go.Scatter
-    figure, hover = go.Figure(), _hover(evidence)
+    figure = go.Figure()
     for trace in (
-        *_dots(evidence, axis.place(x), y, hover),
-        _front(axis, x, y, direction(other) == "maximize"),
-        *_star(evidence, axis, quality, other, hover),
+        *_dots(evidence, axis.place(x), y, _hover(evidence)),
+        _front(axis, x, y, more_is_better, "Pareto front", 1.5),
+        *_rings(evidence, trained, axis.place(trained_x), trained_y),
+        *(
+            [_front(axis, trained_x, trained_y, more_is_better, "front after training", 3.5)]
+            if trained
+            else []
+        ),
     ):
         figure.add_trace(scatter(trace))
     axis.apply(figure, axis_name(other))
@@ -94,15 +104,17 @@ def _dots(evidence: Evidence, x: Floats, y: Floats, hover: list[str]) -> Iterato
             }
 
 
-def _front(axis: CostAxis, x: Floats, y: Floats, more_is_better: bool) -> dict[str, Any]:
+def _front(
+    axis: CostAxis, x: Floats, y: Floats, more_is_better: bool, name: str, width: float
+) -> dict[str, Any]:
     chosen = pair_front(-x if more_is_better else x, y)
     return {
-        "x": axis.place(x[chosen]),
-        "y": y[chosen],
+        "x": axis.place(x[chosen]).tolist(),
+        "y": y[chosen].tolist(),
         "mode": "lines",
-        "name": "Pareto front",
-        # Between two trials of the front, the cheaper one's quality is what can be had.
-        "line": {"color": INK, "width": 2, "shape": "vh" if more_is_better else "hv"},
+        "name": name,
+        # Between two points of a front, the cheaper one's quality is what can be had.
+        "line": {"color": INK, "width": width, "shape": "vh" if more_is_better else "hv"},
         "hoverinfo": "skip",
     }
 
@@ -116,20 +128,29 @@ def pair_front(cost: Floats, quality: Floats) -> NDArray[np.int64]:
     return chosen
 
 
-def _star(
-    evidence: Evidence, axis: CostAxis, quality: str, other: str, hover: list[str]
+def _rings(
+    evidence: Evidence, trained: list[dict[str, Any]], x: Floats, y: Floats
 ) -> Iterator[dict[str, Any]]:
-    winner = evidence.trial(evidence.winner["id"])
-    if winner is not None:
-        yield {
-            "x": axis.place(np.array([winner[other]], np.float64)).tolist(),
-            "y": [winner[quality]],
-            "mode": "markers",
-            "name": "winner",
-            "marker": STAR,
-            "text": [hover[evidence.trials["id"].to_list().index(winner["id"])]],
-            "hovertemplate": "<b>winner</b><br>%{text}<extra></extra>",
-        }
+    """Yield a trace of what was trained from scratch, and one of the winner."""
+    won = np.array([one["name"] == evidence.winner_name for one in trained], np.bool_)
+    for name, rows, look in (("trained from scratch", ~won, RING), ("winner", won, STAR)):
+        chosen = np.flatnonzero(rows)
+        if len(chosen):
+            texts = [
+                _words(
+                    trained[n]["description"], trained[n]["name"], trained[n]["values"], evidence.objectives
+                )
+                for n in chosen
+            ]
+            yield {
+                "x": x[chosen].tolist(),
+                "y": y[chosen].tolist(),
+                "mode": "markers",
+                "name": name,
+                "marker": look,
+                "text": texts,
+                "hovertemplate": f"<b>{name}</b><br>%{{text}}<extra></extra>",
+            }
 
 
 def _values(evidence: Evidence, objective: str) -> Floats:
@@ -140,10 +161,14 @@ def _hover(evidence: Evidence) -> list[str]:
     names = evidence.objectives
     rows = evidence.trials.select("description", "id", *names).iter_rows()
     return [
-        f"{escape(description).replace(', ', '<br>', 1)}<br>{identifier}<br>"
-        + "<br>".join(f"{name} {_shown(name, value)}" for name, value in zip(names, values, strict=True))
+        _words(description, identifier, dict(zip(names, values, strict=True)), names)
         for description, identifier, *values in rows
     ]
+
+
+def _words(description: str, name: str, values: Mapping[str, float], objectives: Sequence[str]) -> str:
+    measured = [f"{one} {_shown(one, values[one])}" for one in objectives if one in values]
+    return "<br>".join([escape(description).replace(", ", "<br>", 1), name, *measured])
 
 
 def _shown(objective: str, value: float) -> str:

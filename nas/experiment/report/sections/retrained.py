@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from nas.experiment.report.chart import COLOURS, MARKERS, chart
-from nas.experiment.report.evidence import Evidence
+from nas.experiment.report.evidence import Evidence, training_name
 from nas.experiment.report.markup import Html, paragraph, table, titled
 from nas.experiment.report.wording import NOTHING, count, counted, decimal, duration, metric_name, size
 
@@ -16,7 +16,9 @@ def section(evidence: Evidence) -> Html:
     """Return what the supernet promised and what training from scratch gave, with learning curves."""
     metric, results = evidence.objectives[0], evidence.retrained
     shown = metric_name(metric)
-    winners = frozenset(n for n, result in enumerate(results) if _name(result) == _name(evidence.winner))
+    winners = frozenset(
+        n for n, result in enumerate(results) if training_name(result) == evidence.winner_name
+    )
     later = len(results) - evidence.summary["retrain"]["candidates"]
     extra = f" {counted(later, 'more').capitalize()} trained later, on request." if later == 1 else ""
     extra = f" {later} more were trained later, on request." if later > 1 else extra
@@ -48,16 +50,17 @@ def section(evidence: Evidence) -> Html:
 
 def _row(evidence: Evidence, result: dict[str, Any], won: bool) -> list[str]:
     metric, trial = evidence.objectives[0], evidence.trial(result["id"])
+    costs = (trial or {}) | result.get("costs", {})
     spread = result.get("spread", {}).get(metric, 0.0)
     several = len(result.get("seeds", [])) > 1
     return [
         "\u2605 " * won + result["description"],
-        _name(result),
+        training_name(result),
         decimal(trial[metric]) if trial else NOTHING,
         decimal(result["validation"][metric]) + (f" \u00b1 {decimal(spread)}" if several else ""),
         count(result["epochs"]),
-        count(trial["parameters"]) if trial and "parameters" in trial else NOTHING,
-        size(trial["refresh_macs"]) if trial and "refresh_macs" in trial else NOTHING,
+        count(costs["parameters"]) if "parameters" in costs else NOTHING,
+        size(costs["refresh_macs"]) if "refresh_macs" in costs else NOTHING,
         duration(result["seconds"]),
     ]
 
@@ -66,21 +69,21 @@ def _curves(evidence: Evidence) -> Html:
     metric = metric_name(evidence.objectives[0])
     figure = go.Figure()
     for number, result in enumerate(evidence.retrained[:_LINES]):
-        won = _name(result) == _name(evidence.winner)
+        won = training_name(result) == evidence.winner_name
         colour, symbol = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         figure.add_trace(
             go.Scatter(
                 x=[epoch for epoch, _ in result["curve"]],
                 y=[value for _, value in result["curve"]],
                 mode="lines+markers",
-                name="\u2605 " * won + _name(result),
+                name="\u2605 " * won + training_name(result),
                 line={
                     "color": colour,
                     "width": 3 if won else 2,
                     "dash": "solid" if number < len(COLOURS) else "dot",
                 },
                 marker={"size": 6, "symbol": symbol},
-                hovertemplate=f"{_name(result)}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+                hovertemplate=f"{training_name(result)}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             )
         )
     figure.update_layout(showlegend=True)
@@ -90,8 +93,3 @@ def _curves(evidence: Evidence) -> Html:
     return chart(
         figure, f"Learning curves{first}, first seed of each; training stops when they stay flat.", 400
     )
-
-
-def _name(result: dict[str, Any]) -> str:
-    """The id, and whether the recipe is the architecture's own; two trainings of one architecture differ in it."""
-    return str(result.get("name", result["id"]))
