@@ -41,6 +41,7 @@ def planted_values(architecture: Architecture, rng: np.random.Generator) -> dict
     return {
         "ndcg@20": float(quality),
         "recall@20": float(quality * 1.1),
+        "graph_alone": float(quality) / 2,
         "refresh_macs": float(len(branch.layers) * branch.hidden_size * 1e5),
         "parameters": 1000 * branch.hidden_size,
     }
@@ -162,6 +163,7 @@ def make_run(tmp_path: Path) -> Make:
             "epochs": 20,
             "validation": METRICS,
             "spread": {"ndcg@20": 0.0042},
+            "graph": {"ndcg@20": 0.34},
             "costs": {"refresh_macs": 3e7, "parameters": 170_000},
             "curve": [[0, 0.1], [2, 0.2]],
             "seconds": 12.0,
@@ -313,6 +315,14 @@ def test_a_training_of_older_date_costs_what_its_trial_did(make_run: Make) -> No
     assert traces_of(report_of(folder))["winner"]["x"] == [
         folder.read_json("pareto.json")[0]["values"]["refresh_macs"]
     ]
+
+
+def test_a_training_stands_beside_what_the_search_promised(make_run: Make) -> None:
+    folder = make_run()
+    best = folder.read_json("pareto.json")[0]
+    (row,) = (row for row in rows_of(report_of(folder)) if f"{best['id']} " in row and "\u00b1" in row)
+    promised = decimal(best["values"]["graph_alone"])
+    assert f"{best['id']} {promised} {decimal(0.34)} {decimal(METRICS['ndcg@20'])} \u00b1" in row
 
 
 def test_three_objectives_make_two_plots(make_run: Make) -> None:

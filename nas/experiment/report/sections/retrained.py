@@ -8,6 +8,7 @@ from nas.experiment.report.chart import COLOURS, MARKERS, chart
 from nas.experiment.report.evidence import Evidence, training_name
 from nas.experiment.report.markup import Html, paragraph, table, titled
 from nas.experiment.report.wording import NOTHING, count, counted, decimal, duration, metric_name, size
+from nas.experiment.stages.judging import ALONE
 
 _LINES = 12
 
@@ -25,8 +26,9 @@ def section(evidence: Evidence) -> Html:
     table_header = [
         "architecture",
         "id",
-        f"{shown} in the supernet",
-        f"{shown} from scratch",
+        f"{shown} of its network in the supernet",
+        "trained",
+        "with all branches",
         "epochs",
         "parameters",
         "MACs a refresh",
@@ -39,7 +41,8 @@ def section(evidence: Evidence) -> Html:
             f"The graph branches with the best {shown} by themselves were trained from scratch; the best of them on validation data won.{extra}"
         ),
         table(
-            f"{shown} on validation data: with the supernet's weights, and with weights of its own",
+            f"{shown} on validation data: of the graph branch alone, as the search had it and trained from scratch, and "
+            "of the whole, its branches weighed anew",
             table_header,
             [_row(evidence, result, n in winners) for n, result in enumerate(results)],
             winners,
@@ -50,13 +53,16 @@ def section(evidence: Evidence) -> Html:
 
 def _row(evidence: Evidence, result: dict[str, Any], won: bool) -> list[str]:
     metric, trial = evidence.objectives[0], evidence.trial(result["id"])
+    # A run of older date does not say what a network was worth by itself.
+    promised = (trial or {}).get(ALONE)
     costs = (trial or {}) | result.get("costs", {})
     spread = result.get("spread", {}).get(metric, 0.0)
     several = len(result.get("seeds", [])) > 1
     return [
         "\u2605 " * won + result["description"],
         training_name(result),
-        decimal(trial[metric]) if trial else NOTHING,
+        NOTHING if promised is None else decimal(promised),
+        NOTHING if result.get("graph") is None else decimal(result["graph"][metric]),
         decimal(result["validation"][metric]) + (f" \u00b1 {decimal(spread)}" if several else ""),
         count(result["epochs"]),
         count(costs["parameters"]) if "parameters" in costs else NOTHING,
