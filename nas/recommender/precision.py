@@ -56,4 +56,6 @@ def _as_int8(numbers: FloatArray, sizes: NDArray[np.int64] | None) -> tuple[NDAr
         if len(held):
             scale[held] = np.maximum.reduceat(magnitude, (np.cumsum(sizes) - sizes)[held]) / np.float32(127)
         each = np.repeat(scale, sizes)
-    return np.rint(numbers / np.where(each > 0, each, 1)).astype(np.int8), scale
+    steps = np.rint(numbers / np.where(each > 0, each, 1))
+    # The scale of denormal numbers is itself rounded, down to where their largest is 128 steps: one too many for int8.
+    return np.clip(steps, -127, 127).astype(np.int8), scale

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ def fused(make: Make, precision: str = "float32", users: int = 150, items: int =
     )
 
 
+@example(one=np.array([[9.295e-42]], dtype=np.float32))
 @given(one=arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=NUMBERS))
 def test_int8_is_off_by_half_a_step_at_most(one: NDArray[np.float32]) -> None:
     found = narrowed({"dense": one}, "int8")
