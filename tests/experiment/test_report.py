@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +20,7 @@ from nas.experiment.report import write_report
 from nas.experiment.report.architecture_words import in_words
 from nas.experiment.report.cost_axis import CostAxis
 from nas.experiment.report.drawing import architecture_graph
+from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.importance import importance
 from nas.experiment.report.sections.pareto import pair_front
 from nas.experiment.report.verdict import outcome
@@ -158,6 +160,7 @@ def make_run(tmp_path: Path) -> Make:
         winner = best[0]
         result = {
             "id": winner.architecture.id,
+            "architecture": winner.architecture.model_dump(mode="json"),
             "description": str(winner.architecture),
             "seeds": [0, 1],
             "epochs": 20,
@@ -323,6 +326,20 @@ def test_a_training_stands_beside_what_the_search_promised(make_run: Make) -> No
     (row,) = (row for row in rows_of(report_of(folder)) if f"{best['id']} " in row and "\u00b1" in row)
     promised = decimal(best["values"]["graph_alone"])
     assert f"{best['id']} {promised} {decimal(0.34)} {decimal(METRICS['ndcg@20'])} \u00b1" in row
+
+
+def test_a_promise_is_that_of_the_network_whatever_stands_beside_it(make_run: Make) -> None:
+    folder = make_run()
+    evidence = Evidence.read(folder, folder.read_json("summary.json"))
+    (result,) = evidence.retrained
+    fused = result | {"id": "fused", "architecture": result["architecture"] | {"item": {"kind": "ease"}}}
+    expected = folder.read_json("pareto.json")[0]["values"]["graph_alone"]
+    assert evidence.promised(result) == evidence.promised(fused) == expected
+    other = result["architecture"]["graph"] | {"hidden_size": 7}
+    assert evidence.promised({"architecture": {"graph": other}}) is None
+    assert evidence.promised({"architecture": {"item": {"kind": "ease"}}}) is None
+    older = replace(evidence, trials=evidence.trials.drop("graph_alone"))
+    assert older.promised(result) is None
 
 
 def test_three_objectives_make_two_plots(make_run: Make) -> None:

@@ -9,6 +9,7 @@ import polars as pl
 
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
+from nas.experiment.stages.judging import ALONE
 from nas.search.constraints import violations
 from nas.search.objectives import COSTS
 
@@ -110,6 +111,17 @@ class Evidence:
                     {"name": training_name(result), "description": result["description"], "values": values}
                 )
         return found
+
+    def promised(self, result: dict[str, Any]) -> float | None:
+        """Return what the search found the graph branch of a training to be worth alone, whatever stood beside it there.
+
+        None where it has no such branch, or the search did not see it, or is of older date and does not say.
+        """
+        graph = result.get("architecture", {}).get("graph")
+        if graph is None or ALONE not in self.trials.columns:
+            return None
+        values = zip(self.architectures, self.trials[ALONE], strict=True)
+        return next((value for architecture, value in values if architecture.get("graph") == graph), None)
 
     def trial(self, architecture_id: str) -> dict[str, Any] | None:
         """Return the first trial of an architecture, if the search had one."""

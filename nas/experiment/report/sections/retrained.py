@@ -8,7 +8,6 @@ from nas.experiment.report.chart import COLOURS, MARKERS, chart
 from nas.experiment.report.evidence import Evidence, training_name
 from nas.experiment.report.markup import Html, paragraph, table, titled
 from nas.experiment.report.wording import NOTHING, count, counted, decimal, duration, metric_name, size
-from nas.experiment.stages.judging import ALONE
 
 _LINES = 12
 
@@ -53,8 +52,7 @@ def section(evidence: Evidence) -> Html:
 
 def _row(evidence: Evidence, result: dict[str, Any], won: bool) -> list[str]:
     metric, trial = evidence.objectives[0], evidence.trial(result["id"])
-    # A run of older date does not say what a network was worth by itself.
-    promised = (trial or {}).get(ALONE)
+    promised = evidence.promised(result)
     costs = (trial or {}) | result.get("costs", {})
     spread = result.get("spread", {}).get(metric, 0.0)
     several = len(result.get("seeds", [])) > 1
