@@ -25,6 +25,7 @@ from nas.experiment.report.importance import importance
 from nas.experiment.report.sections.pareto import pair_front
 from nas.experiment.report.verdict import outcome
 from nas.experiment.report.wording import decimal, duration, listed, metric_name
+from nas.search.constraints import Constraint
 from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate
 from nas.search.pareto import front, front_mask, losses
@@ -340,6 +341,15 @@ def test_a_promise_is_that_of_the_network_whatever_stands_beside_it(make_run: Ma
     assert evidence.promised({"architecture": {"item": {"kind": "ease"}}}) is None
     older = replace(evidence, trials=evidence.trials.drop("graph_alone"))
     assert older.promised(result) is None
+
+
+@pytest.mark.parametrize(("bound", "kept"), [("refresh_macs <= 3e7", 1), ("refresh_macs <= 2.9e7", 0)])
+def test_what_breaks_a_constraint_is_not_shown_as_trained(make_run: Make, bound: str, kept: int) -> None:
+    folder = make_run()
+    evidence = Evidence.read(folder, folder.read_json("summary.json"))
+    settings = evidence.experiment.search.model_copy(update={"constraints": (Constraint.parse(bound),)})
+    bounded = evidence.experiment.model_copy(update={"search": settings})
+    assert len(replace(evidence, experiment=bounded).trained()) == kept
 
 
 def test_three_objectives_make_two_plots(make_run: Make) -> None:

@@ -1,4 +1,4 @@
-"""Every trial between quality and cost, with the Pareto front."""
+"""Every trial and every training between quality and cost, with the front of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
