@@ -103,6 +103,9 @@ def test_what_helps_beside_a_trained_network_is_kept_though_the_search_had_none(
     assert result["id"] == ALONE.id
     assert len(Architecture.model_validate(result["architecture"]).branches) > 1
     assert result["validation"]["ndcg@20"] > result["graph"]["ndcg@20"]
+    # Of the branches as they were weighed, not as they were asked for.
+    assert result["costs"] == context.costs(Architecture.model_validate(result["architecture"]))
+    assert result["costs"]["refresh_macs"] > context.costs(ALONE)["refresh_macs"]
 
 
 def test_a_candidate_that_is_tuned_is_weighed_with_all_branches_again(tmp_path: Path) -> None:
