@@ -133,7 +133,7 @@ class RetrainConfig(BaseModel):
     every: int = Field(default=2, ge=1)
     """Epochs between two looks at the validation data."""
     looks: int = Field(default=10, ge=1)
-    """Looks without a better value before training stops."""
+    """Looks without a better value, and no longer rising, before training stops; twice as many in all, at least."""
 
 
 class BaselinesConfig(BaseModel):

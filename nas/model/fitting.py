@@ -1,7 +1,7 @@
 """Stand-alone training of one architecture, from its start to the epoch that validation likes best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,24 @@ class Patience:
     Attributes:
         epochs: at most.
         every: epochs between two looks at the validation data.
-        looks: looks without a better value before training stops.
+        looks: looks without a better value before training stops, twice as many at least in all.
     """
 
     epochs: int
     every: int
     looks: int
+
+    def over(self, values: Sequence[float]) -> bool:
+        """Say whether training stops after looks of these values, the first of them at the untrained start.
+
+        What rises goes on, though it is below its best. Singular vectors are a good start that training leaves before it
+        is of use: with a temperature of .11 and a learning rate of .006, LightGCN on ML-100K falls from .276 to .250 within
+        twelve epochs, is back after thirty, and has .304 after 176. Ten looks without a better value would end it at once.
+        """
+        best, last = int(np.argmax(values)), values[-self.looks :]
+        if len(values) - 1 - best < self.looks or len(values) <= 2 * self.looks:
+            return False
+        return float(np.mean(last)) <= float(np.mean(values[-2 * self.looks : -self.looks]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +95,9 @@ def fit(
         return evaluate(scorer, data.interactions, held_out, ks, users)
 
     best = look()
-    best_state, best_epoch, since = trainer.weights.state(), 0, 0
+    best_state, best_epoch = trainer.weights.state(), 0
     curve = [(0, best.means[metric])]
-    while trainer.epochs < patience.epochs and since < patience.looks:
+    while trainer.epochs < patience.epochs and not patience.over([value for _, value in curve]):
         try:
             trainer.epoch(lambda _rng: [architecture])
             if trainer.epochs % patience.every and trainer.epochs < patience.epochs:
@@ -95,9 +107,8 @@ def fit(
             break
         curve.append((trainer.epochs, found.means[metric]))
         report(*curve[-1])
-        since += 1
         if found.means[metric] > best.means[metric]:
-            best, best_state, best_epoch, since = found, trainer.weights.state(), trainer.epochs, 0
+            best, best_state, best_epoch = found, trainer.weights.state(), trainer.epochs
     trainer.weights.load(best_state)
     return Fitted(trainer.weights, best_epoch, best, curve, time.perf_counter() - started)
 

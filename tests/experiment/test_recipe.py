@@ -1,6 +1,8 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from tiny_experiment import TINY
@@ -10,6 +12,10 @@ from nas.experiment.context import Context
 from nas.experiment.stages.recipe import choose_recipe
 from nas.experiment.storage import open_journal
 from nas.experiment.team import Job, Team
+from nas.model.evaluation import Evaluation
+from nas.model.fitting import Fitted
+from nas.model.weights import Weights
+from nas.space import Architecture, Recipe
 
 
 def context(folder: Path) -> Context:
@@ -97,6 +103,40 @@ def test_a_trial_that_waits_since_a_process_was_killed_is_nobodys(
             choose_recipe(context(tmp_path / "parts"))
     found = choose_recipe(context(tmp_path / "parts"))
     assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+
+
+@pytest.mark.parametrize("rises", [True, False])
+def test_what_learns_slowly_is_not_pruned_before_it_has_had_its_time(
+    rises: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ("retrain.looks=3", "retrain.every=3")
+    made = Context.open(Experiment.parse(TINY, "test", tmp_path, overrides), tmp_path / "run")
+    metric, first, looked = made.experiment.metric, set[str](), list[int]()
+
+    def fit(
+        architecture: Architecture, _recipe: Recipe, _seed: int, report: Callable[[int, float], Any]
+    ) -> Fitted:
+        # LightGCN by both scores comes first; the third training is of a recipe of its own.
+        third = len(first | {architecture.id}) == len(first) == 2
+        first.add(architecture.id)
+        curve = [
+            (0, 0.2),
+            *((3 * n, (0.9 if rises and n > 5 else 0.1) if third else 0.5) for n in range(1, 9)),
+        ]
+        for epoch, value in curve[1:]:
+            if third:
+                looked.append(epoch)
+            report(epoch, value)
+        best = max(value for _, value in curve)
+        found = Evaluation(np.zeros(1, np.int64), np.zeros((1, 20), np.int32), {metric: np.array([best])}, {})
+        return Fitted(Weights({}), 3, found, curve, 1.0)
+
+    monkeypatch.setattr(made.trainings, "fit", fit)
+    monkeypatch.setattr(made.trainings, "keep", lambda *_: None)
+    monkeypatch.setattr(made.team, "each", lambda _jobs: iter(()))
+    found = choose_recipe(made)
+    assert found["validation"][metric] == (0.9 if rises else 0.5)
+    assert looked == [3, 6, 9, 12, 15, 18, 21, 24][: 8 if rises else 6]
 
 
 def test_a_lock_that_a_killed_process_left_is_not_waited_for(

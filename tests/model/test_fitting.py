@@ -2,6 +2,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import evaluate, scorer_of
@@ -42,6 +44,34 @@ def test_the_best_epoch_s_weights_come_back(ring: Any) -> None:
     again = evaluate(scorer, ring.parts.train, ring.parts.valid, (10,))
     assert again.means == found.evaluation.means
     assert again.means["ndcg@10"] == values[found.epochs]
+
+
+RISING = [0.2 + 0.01 * n for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("values", "over"),
+    [
+        (RISING, False),
+        ([0.5, *RISING], False),  # below its start all the time, and on the way back
+        ([0.5, *reversed(RISING)], True),
+        ([0.5, 0.4, 0.3, 0.2, 0.1, 0.1], False),  # fewer looks than two times three
+        ([0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1], True),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.4], False),  # the best is two looks ago
+        ([0.1, 0.2, 0.3, 0.4, 0.3, 0.3, 0.3], True),
+        ([0.1, 0.4, 0.1, 0.1, 0.2, 0.2, 0.3], False),
+        ([0.3] * 7, True),
+    ],
+)
+def test_a_training_ends_that_finds_nothing_better_and_does_not_rise(values: list[float], over: bool) -> None:
+    assert Patience(epochs=300, every=2, looks=3).over(values) is over
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 8))
+def test_a_training_never_ends_within_so_many_looks_of_its_best(values: list[float], looks: int) -> None:
+    found = Patience(epochs=300, every=2, looks=looks).over(values)
+    since_best = len(values) - 1 - values.index(max(values))
+    assert not (found and since_best < looks)
 
 
 def test_the_last_epoch_is_looked_at_even_between_two_looks(ring: Any) -> None:

@@ -25,7 +25,6 @@ from nas.space.search_space import SearchSpace
 
 # Random recipes before TPE chooses, and trainings before one may be stopped early, at most; of few trials, a third.
 _RANDOM_FIRST = 8
-_PATIENT_EPOCHS = 10
 _LAYERS = (2, 3)
 _ARCHITECTURE = "architecture"
 
@@ -80,12 +79,14 @@ def tune(
     random_first = min(_RANDOM_FIRST, trials // 3)
     # These know nothing of each other, so that they can be tried at once.
     at_once = min(trials, max(random_first, len(architectures)))
+    # As long as a training may take to leave its start: what learns slowly is often the best in the end.
+    patient = 2 * experiment.retrain.looks * experiment.retrain.every
     study = optuna.create_study(
         storage=open_journal(experiment, context.folder.path, name),
         study_name=study_name(experiment, name),
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=at_once, n_warmup_steps=_PATIENT_EPOCHS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=at_once, n_warmup_steps=patient),
     )
     for _ in study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
         # Enqueued by a process that was killed before it asked: taken, and left unfinished like what it did ask for.
