@@ -129,8 +129,9 @@ def pipeline(race: Race, sampler: str, score: Callable[[Race], Evaluator]) -> No
 
 def by_supernet(race: Race) -> Evaluator:
     """Train the supernet for its epochs, as far as its share of the time goes."""
-    context, recipe = race.context, race.recipe
+    context = race.context
     space, settings = context.experiment.search_space, context.experiment.supernet
+    recipe = settings.recipe(race.recipe)
     weights = supernet_weights(space, context.training, recipe, race.seed)
     trainer = Trainer(weights, context.training, recipe, race.seed)
     while trainer.epochs < settings.epochs and race.elapsed < SUPERNET_SHARE * race.seconds:

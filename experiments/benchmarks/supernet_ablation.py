@@ -30,10 +30,11 @@ OUT = Path("results/benchmarks/supernet_ablation.json")
 
 def trained_supernet(context: Context, recipe: Recipe, epochs: int, random: int) -> tuple[Weights, float]:
     """Return the shared weights after so many epochs, and the seconds they took; 0 epochs leave their start."""
-    space, seed, started = (
-        context.experiment.search_space,
-        context.experiment.search.seed,
-        time.perf_counter(),
+    experiment, started = context.experiment, time.perf_counter()
+    space, seed, recipe = (
+        experiment.search_space,
+        experiment.search.seed,
+        experiment.supernet.recipe(recipe),
     )
     trainer = Trainer(supernet_weights(space, context.training, recipe, seed), context.training, recipe, seed)
     for _ in range(epochs):

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UserError
-from nas.experiment.config import Experiment
+from nas.experiment.config import Experiment, SupernetConfig
 from nas.shipped import shipped
+from nas.space import Recipe
 
 SHIPPED = sorted(path.stem for path in shipped("experiments").glob("*.yaml"))
 
@@ -55,6 +56,13 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     experiment = Experiment.load(folder / "e.yaml")
     assert experiment.data.path == (tmp_path / "events.csv").resolve()
     assert experiment.search_space.name == "s"
+
+
+@pytest.mark.parametrize(("of_the_recipe", "expected"), [(0.02, 0.005), (0.005, 0.005), (0.001, 0.001)])
+def test_shared_weights_learn_no_faster_than_asked_for(of_the_recipe: float, expected: float) -> None:
+    recipe = Recipe(learning_rate=of_the_recipe, dropout=0.3)
+    found = SupernetConfig(learning_rate=0.005).recipe(recipe)
+    assert found == Recipe(learning_rate=expected, dropout=0.3)
 
 
 def test_an_override_leaves_the_mapping_it_was_given_alone() -> None:

@@ -10,13 +10,15 @@ from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.judging import supernet_evaluator
+from nas.experiment.stages.supernet import train_supernet
 from nas.model.evaluation import evaluate, scorer_of
-from nas.model.supernet import supernet_weights
+from nas.model.supernet import supernet_weights, train_epoch
 from nas.model.training import Trainer
 from nas.model.weights import Weights
 from nas.space import Architecture, Recipe
 
 RECIPE = Recipe(batches=3, learning_rate=0.02)
+SLOW = 0.013
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def context(tmp_path: Path, request: pytest.FixtureRequest) -> Context:
             },
             "fusion": {"item": [0, 1, 3]},
         },
-        "supernet": {"tuning": request.param},
+        "supernet": {"tuning": request.param, "learning_rate": SLOW},
     }
     experiment = Experiment.parse(settings, "here", Path())
     folder = RunFolder(tmp_path / "run")
@@ -57,7 +59,8 @@ def test_a_candidate_is_judged_at_the_best_of_its_own_epochs_on_copies_of_its_sl
     for architecture in architectures:
         assert architecture.branches.keys() == {"graph"}
         alone = weights.extract(architecture, context.training.graph)
-        trainer = Trainer(alone, context.training, RECIPE, context.experiment.search.seed)
+        slow = RECIPE.model_copy(update={"learning_rate": SLOW})
+        trainer = Trainer(alone, context.training, slow, context.experiment.search.seed)
         epochs = context.experiment.supernet.tuning
         looks = []
         for _ in range(max(1, epochs)):
@@ -92,3 +95,15 @@ def test_candidates_that_share_a_graph_branch_share_its_training(
     assert "graph_alone" not in judge(space.decode({"fusion.graph": 0, "fusion.item": 1}))
     judge(architectures[0])
     assert len(epochs) == 4
+
+
+@pytest.mark.parametrize("context", [0], indirect=True)
+def test_shared_weights_are_trained_slowly(context: Context) -> None:
+    space, settings = context.experiment.search_space, context.experiment.supernet
+    weights, _ = train_supernet(context, RECIPE)
+    slow = RECIPE.model_copy(update={"learning_rate": SLOW})
+    trainer = Trainer(supernet_weights(space, context.training, slow, 0), context.training, slow, 0)
+    for _ in range(settings.epochs):
+        train_epoch(trainer, space, settings.random)
+    expected = trainer.weights.state()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.state().items())

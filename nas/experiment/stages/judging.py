@@ -28,7 +28,7 @@ _SHARED_BYTES = 2**30
 def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights, recipe: Recipe) -> Evaluator:
     """Return the evaluation of an architecture on validation data, its graph branch from shared weights.
 
-    A graph branch is first trained by `recipe` for `supernet.tuning` epochs of its own, on copies of its slices: shared
+    A graph branch is first trained by `recipe`, slowly, for `supernet.tuning` epochs of its own, on copies of its slices: shared
     embeddings are a compromise between architectures which each want their own. The best of these epochs counts, as it
     does where an architecture is trained from scratch. Among the values is also what the graph branch is worth `ALONE`.
     """
@@ -74,6 +74,7 @@ def _shared(context: Context, space: SearchSpace, weights: Weights) -> Callable[
 
 def _tuned(context: Context, weights: Weights, recipe: Recipe) -> Callable[[Architecture], States]:
     data, experiment = context.training, context.experiment
+    recipe = experiment.supernet.recipe(recipe)
     # Candidates that differ in their other branches alone share one tuning.
     memory = Memory(_SHARED_BYTES)
 

@@ -29,6 +29,7 @@ def train_supernet(context: Context, recipe: Recipe) -> tuple[Weights, dict[str,
 
 def _train(context: Context, recipe: Recipe) -> dict[str, Any]:
     settings, folder = context.experiment.supernet, context.folder
+    recipe = settings.recipe(recipe)
     space, seed = context.experiment.search_space, context.experiment.search.seed
     trainer = Trainer(supernet_weights(space, context.training, recipe, seed), context.training, recipe, seed)
     before = _resume(trainer, folder.path / _CHECKPOINT)
