@@ -1,4 +1,4 @@
-"""The CPU kernels of propagation, each on a range of rows of a symmetric pattern.
+"""The CPU kernels of propagation, each on a range of rows, or bands of rows, of a symmetric pattern.
 
 Shape suffixes: N nodes, D columns (all heads together), L lanes.
 """
@@ -15,17 +15,20 @@ from nas.graph.edge_loops import add_rows
 
 
 @compiled
-def sum_rows(pointer, index, x, loops, rows, columns, out, begin, end):
-    """out[r] = rows[r] * (sum of columns[c] * x[c] over r's neighbours c, and r itself if `loops`).
+def sum_bands(bands, runs, row, pointer, index, x, loops, rows, columns, out, begin, end):
+    """out[r] = rows[r] * (sum of columns[c] * x[c] over r's neighbours c, and r itself if `loops`), of some bands of tiles.
 
-    x, out (N, D), rows, columns (N,).
+    x, out (N, D), rows, columns (N,); the first five arrays are those of `Tiles`.
     """
-    for r in range(begin, end):
-        for d in range(x.shape[1]):
-            out[r, d] = columns[r] * x[r, d] if loops else 0
-        add_rows(x, index, pointer[r], pointer[r + 1], r, columns, out)
-        for d in range(x.shape[1]):
-            out[r, d] *= rows[r]
+    for band in range(begin, end):
+        for r in range(bands[band], bands[band + 1]):
+            for d in range(x.shape[1]):
+                out[r, d] = columns[r] * x[r, d] if loops else 0
+        for run in range(runs[band], runs[band + 1]):
+            add_rows(x, index, pointer[run], pointer[run + 1], row[run], columns, out)
+        for r in range(bands[band], bands[band + 1]):
+            for d in range(x.shape[1]):
+                out[r, d] *= rows[r]
 
 
 @compiled

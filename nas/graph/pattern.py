@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from nas.graph.threads import ranges_of
+from nas.graph.tiles import Tiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,11 @@ class Pattern:
         """(E,) int64, the position of the opposite edge: `values[reverse]` are the transpose's values."""
         # Sorted by source, then target, the edges are the transpose's rows.
         return torch.argsort(self.column, stable=True)
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """The edges in the order in which a product on the CPU reads them."""
+        return Tiles.of(self.pointer.numpy(), self.column.numpy())
 
     @property
     def ranges(self) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nas.graph.edgewise import csr
-from nas.graph.kernels import sum_rows
+from nas.graph.kernels import sum_bands
 from nas.graph.pattern import Pattern
 from nas.graph.threads import in_threads
 
@@ -66,9 +66,11 @@ class Operator:
         if x.stride(-1) != 1:
             x = x.contiguous()
         out = torch.empty(x.shape, dtype=x.dtype)
+        tiles = self.pattern.tiles
+        edges = (tiles.bands, tiles.runs, tiles.row, tiles.pointer, tiles.column)
         arrays = (x.numpy(), self.loops, rows.numpy(), columns.numpy(), out.numpy())
-        pattern = self.pattern
-        in_threads(sum_rows, pattern.ranges, pattern.pointer.numpy(), pattern.column.numpy(), *arrays)
+        shares = tiles.shares if torch.get_num_threads() > 1 else [(0, len(tiles.bands) - 1)]
+        in_threads(sum_bands, shares, *edges, *arrays)
         return out
 
 

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import sparse
+
+from nas.graph import Operator, Pattern
+from nas.graph.tiles import Tiles, _count_runs
+
+
+def pattern_of(nodes: int, edges: int, seed: int) -> Pattern:
+    rng = np.random.default_rng(seed)
+    ends = rng.integers(0, nodes, (2, edges)) if nodes else np.zeros((2, 0), dtype=np.int64)
+    adjacency = sparse.coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(nodes, nodes))
+    return Pattern.from_scipy(sparse.csr_array(adjacency + adjacency.T))
+
+
+def arrays(pattern: Pattern) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    return pattern.pointer.numpy(), pattern.column.numpy()
+
+
+@given(st.integers(1, 30), st.integers(0, 200), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31))
+def test_tiles_hold_every_edge_once_band_by_band_and_block_by_block(
+    nodes: int, edges: int, height: int, block: int, seed: int
+) -> None:
+    pattern = pattern_of(nodes, edges, seed)
+    tiles = Tiles.cut(*arrays(pattern), height, block)
+    row = np.repeat(tiles.row, np.diff(tiles.pointer))
+    tile = np.stack([row // height, tiles.column // block, row, tiles.column])
+    assert np.array_equal(np.lexsort(tile[::-1]), np.arange(pattern.n_edges))
+    assert sorted(zip(row, tiles.column, strict=True)) == sorted(
+        zip(pattern.row.tolist(), pattern.column.tolist(), strict=True)
+    )
+    # No run is empty, or goes on in the next one.
+    assert (np.diff(tiles.pointer) > 0).all()
+    first = tiles.pointer[:-1]
+    same = (np.diff(tiles.row) == 0) & (np.diff(tiles.column[first] // block) == 0)
+    assert not same.any()
+    assert len(tiles.row) == _count_runs(*arrays(pattern), block)
+
+
+@given(st.integers(1, 30), st.integers(0, 200), st.integers(1, 40), st.integers(0, 2**31))
+def test_bands_hold_the_runs_of_their_rows_and_each_is_shared_out_once(
+    nodes: int, edges: int, height: int, seed: int
+) -> None:
+    tiles = Tiles.cut(*arrays(pattern_of(nodes, edges, seed)), height, 7)
+    assert (tiles.bands[0], tiles.bands[-1], tiles.runs[0], tiles.runs[-1]) == (0, nodes, 0, len(tiles.row))
+    for band, (begin, end) in enumerate(zip(tiles.bands[:-1], tiles.bands[1:], strict=True)):
+        rows = tiles.row[tiles.runs[band] : tiles.runs[band + 1]]
+        assert ((begin <= rows) & (rows < end)).all()
+    assert sorted(tiles.shares) == [(band, band + 1) for band in range(len(tiles.bands) - 1)]
+    edges_of = np.diff(tiles.pointer[tiles.runs])
+    assert list(edges_of[[band for band, _ in tiles.shares]]) == sorted(edges_of, reverse=True)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("height", "block"), [(1, 1), (3, 4), (100, 5), (7, 100), (100, 100)])
+def test_a_product_is_the_same_to_the_bit_however_it_is_cut(height: int, block: int, threads: int) -> None:
+    pattern, whole = (pattern_of(60, 500, seed=1) for _ in range(2))
+    scale = torch.rand(60, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(60, 21, generator=torch.Generator().manual_seed(2))
+    whole.__dict__["tiles"] = Tiles.cut(*arrays(pattern), 60, 60)
+    pattern.__dict__["tiles"] = Tiles.cut(*arrays(pattern), height, block)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for loops in (False, True):
+            found, expected = (Operator(p, scale, 2 * scale, loops) @ x for p in (pattern, whole))
+            assert torch.equal(found, expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_graph_that_fits_the_cache_is_one_block_and_runs_of_a_larger_one_are_long() -> None:
+    small = pattern_of(3000, 20_000, seed=0)
+    tiles = Tiles.of(*arrays(small))
+    assert np.array_equal(tiles.column, small.column.numpy())
+    large = pattern_of(12_000, 1_200_000, seed=0)
+    tiles, blocks = Tiles.of(*arrays(large)), -(-12_000 // 1024)
+    assert 16 <= large.n_edges / len(tiles.row) < 2 * 16
+    assert len(tiles.row) == _count_runs(*arrays(large), 1024) <= 12_000 * blocks
+    sparse_one = pattern_of(40_000, 80_000, seed=0)
+    assert len(Tiles.of(*arrays(sparse_one)).row) == _count_runs(*arrays(sparse_one), 2**14)
+
+
+def test_no_nodes_and_no_edges() -> None:
+    for nodes in (0, 5):
+        tiles = Tiles.of(*arrays(pattern_of(nodes, 0, seed=0)))
+        assert tiles.bands[-1] == nodes
+        assert len(tiles.row) == len(tiles.column) == 0
