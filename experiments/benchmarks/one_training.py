@@ -20,6 +20,7 @@ from lightgcn_steps import LAYERS, PAIRS, batch_of, lightgcn
 from side_by_side import Data, Threads, run
 
 from nas.data import Interactions
+from nas.graph.memory import keep_freed_memory
 from nas.model.fitting import new_trainer
 from nas.model.training import TrainingData
 from nas.space import Recipe
@@ -83,6 +84,8 @@ def main(
 ) -> None:
     """Train LightGCN once and print its times and its peak of memory as JSON."""
     torch.set_num_threads(threads)
+    # As every run does.
+    keep_freed_memory()
     interactions = generate(Shape(*shape)) if shape else next(datasets(data))[1]
     print(json.dumps({"interactions": len(interactions), **train(interactions, layers, epochs)}))
 

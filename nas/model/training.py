@@ -72,18 +72,20 @@ def _scores(users: int, items: int, recipe: Recipe) -> int:
 
 def batches(data: TrainingData, parts: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield all users with training items in random order, in `parts` parts of equal size; no part is empty."""
-    offsets, items = data.interactions.offsets, data.interactions.item
+    offsets, items = data.interactions.offsets, torch.from_numpy(data.interactions.item)
     counts = np.diff(offsets)
     order = rng.permutation(np.flatnonzero(counts))
     device = data.graph.device
     for users in np.array_split(order, min(len(order), parts)):
-        sizes = counts[users]
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        positives = items[np.repeat(offsets[users], sizes) + within].astype(np.int64)
+        sizes = torch.from_numpy(counts[users])
+        # torch's operations, for these arrays are as long as the data, and numpy has one thread.
+        n_pairs = int(sizes.sum())
+        before = torch.from_numpy(offsets[users]) - (sizes.cumsum(0) - sizes)
+        place = torch.repeat_interleave(before, sizes, output_size=n_pairs) + torch.arange(n_pairs)
         yield Batch(
             users=torch.from_numpy(users).to(device),
-            owner=torch.from_numpy(np.repeat(np.arange(len(users)), sizes)).to(device),
-            items=torch.from_numpy(positives).to(device),
+            owner=torch.repeat_interleave(torch.arange(len(users)), sizes, output_size=n_pairs).to(device),
+            items=items.index_select(0, place).long().to(device),
         )
 
 
