@@ -72,7 +72,8 @@ def _scores(users: int, items: int, recipe: Recipe) -> int:
 
 def batches(data: TrainingData, parts: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield all users with training items in random order, in `parts` parts of equal size; no part is empty."""
-    offsets, items = data.interactions.offsets, torch.from_numpy(data.interactions.item)
+    # Copied, for torch takes no array that is read-only as these may be.
+    offsets, items = data.interactions.offsets, torch.tensor(data.interactions.item)
     counts = np.diff(offsets)
     order = rng.permutation(np.flatnonzero(counts))
     device = data.graph.device

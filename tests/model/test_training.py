@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,20 @@ def test_batches_hold_every_user_once_with_all_its_items(
         assert all(bool((batch.owner.diff() >= 0).all()) for batch in found)
     assert len(found) == parts
     assert max(len(batch.users) for batch in found) - min(len(batch.users) for batch in found) <= 1
+
+
+def test_batches_are_made_of_read_only_columns_without_a_warning(tiny: Interactions) -> None:
+    item = tiny.item.copy()
+    item.flags.writeable = False
+    data = TrainingData(TrainingData.of(tiny).graph, replace(tiny, item=item))
+    expected = list(batches(TrainingData.of(tiny), 2, np.random.default_rng(0)))
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # not only the first time in a process
+    try:
+        found = list(batches(data, 2, np.random.default_rng(0)))
+    finally:
+        torch.set_warn_always(before)
+    assert all(torch.equal(a.items, b.items) for a, b in zip(found, expected, strict=True))
 
 
 def test_no_batch_is_empty_however_many_parts(tiny: Interactions) -> None:
