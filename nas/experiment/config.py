@@ -37,7 +37,7 @@ class RecipeConfig(BaseModel):
     model_config = _SECTION
 
     trials: int = Field(default=20, ge=1)
-    """Recipes that are tried, by TPE; hopeless ones are stopped early."""
+    """Recipes that are tried, by a Gaussian process; hopeless ones are stopped early."""
 
 
 class SupernetConfig(BaseModel):

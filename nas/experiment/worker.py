@@ -17,10 +17,10 @@ from nas.experiment.stages.baselines import tune_baseline
 from nas.experiment.stages.branches import climb_kind
 from nas.experiment.stages.contest import tune_and_retrain
 from nas.experiment.stages.fidelity import trained_alone
-from nas.experiment.stages.recipe import keep_fit
 from nas.experiment.stages.retrain import retrain
 from nas.experiment.stages.search import judge_candidate
 from nas.experiment.stages.test import keep_refit
+from nas.experiment.stages.tuning import keep_fit
 from nas.experiment.team import Job, Team
 
 logger = logging.getLogger("nas.worker")

@@ -7,7 +7,7 @@ from typing import Any
 from nas.baselines import BASELINES, TRAINED
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
-from nas.experiment.stages.recipe import tune
+from nas.experiment.stages.tuning import tune
 from nas.experiment.team import Job
 from nas.model.evaluation import evaluate
 from nas.space.recipe import Recipe
