@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.interactions import Interactions
+from nas.model.averaging import Average
 from nas.model.evaluation import Evaluation, evaluate, scorer_of
 from nas.model.ranking import DivergedError
 from nas.model.training import Trainer, TrainingData
@@ -49,7 +50,7 @@ class Fitted:
     """A trained network at its best epoch.
 
     Attributes:
-        weights: its tensors.
+        weights: its tensors, averaged over the epochs.
         epochs: epochs of training that made them.
         evaluation: on the validation data.
         curve: (epoch, value of the metric) of each look, the untrained start included.
@@ -82,24 +83,26 @@ def fit(
     users: NDArray[np.int64] | None = None,
     report: Callable[[int, float], Any] = lambda _epoch, _value: None,
 ) -> Fitted:
-    """Train from scratch with early stopping on `metric` over `held_out`.
+    """Train from scratch with early stopping on `metric` over `held_out`; what is judged is the average over the epochs.
 
     A training that diverges ends there, and its best epoch before counts. `report` hears of every look; what it raises
     ends the training (so a tuner can prune).
     """
     started = time.perf_counter()
     trainer = new_trainer(architecture, data, recipe, seed)
+    average = Average(trainer.weights)
 
     def look() -> Evaluation:
-        scorer = scorer_of(architecture, trainer.weights, data.graph)
+        scorer = scorer_of(architecture, average.weights, data.graph)
         return evaluate(scorer, data.interactions, held_out, ks, users)
 
     best = look()
-    best_state, best_epoch = trainer.weights.state(), 0
+    best_state, best_epoch = average.weights.state(), 0
     curve = [(0, best.means[metric])]
     while trainer.epochs < patience.epochs and not patience.over([value for _, value in curve]):
         try:
             trainer.epoch(lambda _rng: [architecture])
+            average.add(trainer.weights)
             if trainer.epochs % patience.every and trainer.epochs < patience.epochs:
                 continue
             found = look()
@@ -108,16 +111,18 @@ def fit(
         curve.append((trainer.epochs, found.means[metric]))
         report(*curve[-1])
         if found.means[metric] > best.means[metric]:
-            best, best_state, best_epoch = found, trainer.weights.state(), trainer.epochs
-    trainer.weights.load(best_state)
-    return Fitted(trainer.weights, best_epoch, best, curve, time.perf_counter() - started)
+            best, best_state, best_epoch = found, average.weights.state(), trainer.epochs
+    average.weights.load(best_state)
+    return Fitted(average.weights, best_epoch, best, curve, time.perf_counter() - started)
 
 
 def refit(
     architecture: Architecture, recipe: Recipe, data: TrainingData, *, epochs: int, seed: int
 ) -> Weights:
-    """Train from scratch for a number of epochs that is already chosen, on all that `data` holds."""
+    """Train from scratch for a number of epochs that is chosen already, on all that `data` holds; return their average."""
     trainer = new_trainer(architecture, data, recipe, seed)
+    average = Average(trainer.weights)
     for _ in range(epochs):
         trainer.epoch(lambda _rng: [architecture])
-    return trainer.weights
+        average.add(trainer.weights)
+    return average.weights

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.graph.aggregators import AGGREGATORS
+from nas.model.averaging import Average
 from nas.model.evaluation import evaluate, scorer_of
 from nas.model.fitting import Fitted, Patience, fit, new_trainer, refit
 from nas.model.ranking import DivergedError
@@ -85,6 +86,18 @@ def test_refitting_for_the_best_number_of_epochs_gives_the_best_weights(ring: An
     assert found.epochs > 0
     again = refit(arch, RECIPE, ring.data, epochs=found.epochs, seed=0)
     assert all(torch.equal(again.tensors[name], t) for name, t in found.weights.tensors.items())
+
+
+def test_what_is_kept_of_a_training_is_the_average_of_its_epochs(ring: Any) -> None:
+    arch = one_layer("gcn")
+    trainer = new_trainer(arch, ring.data, RECIPE, seed=0)
+    average = Average(trainer.weights)
+    for _ in range(4):
+        trainer.epoch(lambda _rng: [arch])
+        average.add(trainer.weights)
+    found = refit(arch, RECIPE, ring.data, epochs=4, seed=0)
+    assert all(torch.equal(average.weights.tensors[name], t) for name, t in found.tensors.items())
+    assert not torch.equal(trainer.weights.tensors["users"], found.tensors["users"])
 
 
 def test_what_report_raises_ends_the_training(ring: Any) -> None:
