@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nas.data import Interactions
 from nas.model.losses import Batch, first_users
-from nas.model.training import Trainer, TrainingData
+from nas.model.training import Trainer, TrainingData, in_one_unit
 from nas.model.weights import Weights
 from nas.space import Architecture, GraphBranch, Layer, Recipe
 
@@ -93,9 +93,7 @@ def pyg_step(
     def step(batch: Batch, generator: torch.Generator) -> float:
         optimiser.zero_grad()
         states = model.get_embedding(*edges)
-        # In one unit, as ours are.
-        users, items = F.normalize(states[:n_users], dim=1), states[n_users:]
-        items = items / items.square().sum(dim=1).mean().sqrt()
+        users, items = in_one_unit(states[:n_users], states[n_users:])
         loss = NAIVE[recipe.loss](users, items, batch, recipe, generator)
         loss.backward()
         optimiser.step()

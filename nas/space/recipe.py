@@ -12,8 +12,8 @@ class Recipe(BaseModel):
 
     loss: Literal["softmax", "bpr"] = "softmax"
     """`softmax`: cross-entropy of a user's items against the catalogue; `bpr`: pairs (Rendle et al., 2009)."""
-    temperature: float = Field(default=0.2, gt=0)
-    """The scores are divided by it in the loss."""
+    temperature: float = Field(default=0.12, gt=0)
+    """The scores, on the scale of cosines, are divided by it in the loss."""
     negatives: int = Field(default=4096, ge=1)
     """Items that a softmax step is taken over; a catalogue no larger than this is taken whole. BPR takes one."""
     start: Literal["svd", "noise"] = "svd"
