@@ -115,7 +115,7 @@ def test_a_constrained_run_that_is_interrupted_is_the_uninterrupted_one(
     evaluator = stage.supernet_evaluator
 
     def dying(*words: Any) -> Any:
-        judge, left = evaluator(*words), iter(range(5))
+        judge, left = evaluator(*words), iter(range(3))
 
         def evaluate(architecture: Architecture) -> dict[str, float]:
             if next(left, None) is None:
