@@ -148,6 +148,17 @@ class FusionSpace(BaseModel):
         chosen = {name: float(genome.get(name, choices[0])) for name, choices in genes.items()}
         return {name: weight for name, weight in chosen.items() if weight} or {names[0]: 1.0}
 
+    def fixed(self, names: tuple[str, ...]) -> dict[str, float]:
+        """Return the weights of the branches `names` where these are given, one above 0 for each; else nothing.
+
+        Weights that are all alike give nothing: so are those that are left out.
+        """
+        genes = self.genes(names)
+        weights = {
+            name: float(choices[0]) for name, choices in genes.items() if len(choices) == 1 and choices[0]
+        }
+        return weights if len(weights) == len(genes) and len(set(weights.values())) > 1 else {}
+
     def spellings(self, names: tuple[str, ...]) -> dict[Fusion, dict[str, Value]]:
         """Return the different fusions, each with the first genome that decodes to it."""
         return _spellings(self, names)

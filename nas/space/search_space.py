@@ -103,6 +103,11 @@ class SearchSpace(BaseModel):
         """Whether an architecture of the space may give a declared branch any weight."""
         return len(self.branches.names) == 1 or any(getattr(self.fusion, name).choices)
 
+    @property
+    def fixed_weights(self) -> dict[str, float]:
+        """The weight of each branch where the space gives them, and there is nothing to find; else empty."""
+        return self.fusion.fixed(self.branches.names)
+
     @classmethod
     def load(cls, name: str, beside: Path = Path()) -> "SearchSpace":
         """Read a shipped space (`graph`, `presets/gat`) or a YAML file (relative to `beside`).

@@ -24,7 +24,9 @@ def relative(weights: dict[str, float]) -> tuple[float, float]:
     return item, user
 
 
-def weighed(quality: Any, start: Fusion | None, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+def weighed(
+    quality: Any, start: Fusion | None, monkeypatch: pytest.MonkeyPatch, **given: float
+) -> dict[str, float]:
     asked: list[tuple[float, float]] = []
 
     def scorer(_context: Any, architecture: Architecture, _states: Any) -> tuple[float, float]:
@@ -36,7 +38,12 @@ def weighed(quality: Any, start: Fusion | None, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(fusion, "validation_scorer", scorer)
     monkeypatch.setattr(fusion, "evaluate", evaluate)
-    experiment = SimpleNamespace(metric="ndcg@20", ks=(20,), search=SimpleNamespace(constraints=()))
+    experiment = SimpleNamespace(
+        metric="ndcg@20",
+        ks=(20,),
+        search=SimpleNamespace(constraints=()),
+        search_space=SimpleNamespace(fixed_weights=given),
+    )
     context: Any = SimpleNamespace(experiment=experiment, judged_users=None, train=None, valid=None)
     found, means = fusion.weigh(context, Architecture.model_validate({**BRANCHES, "fusion": start}), None)
     assert len(asked) == len(set(asked)), "nothing is evaluated twice"
@@ -66,3 +73,8 @@ def test_the_better_of_two_climbs_counts(start: Fusion | None, monkeypatch: pyte
 def test_what_does_not_help_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     found = weighed(lambda item, user: -abs(item - 5) - user, Fusion(graph=1, item=1, user=1), monkeypatch)
     assert found.keys() == {"graph", "item"}
+
+
+def test_weights_that_the_space_gives_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = weighed(lambda *_: 0.5, Fusion(graph=1, item=9), monkeypatch, graph=2.0, item=1.0, user=1.0)
+    assert found == {"graph": 0.5, "item": 0.25, "user": 0.25}

@@ -191,3 +191,23 @@ def test_a_trial_chooses_every_free_setting_within_its_range() -> None:
     # On a logarithmic scale half of them lie below the geometric middle.
     assert 10 <= sum(temperature < 1 for temperature in temperatures) <= 40
     assert all(set(trial.params) == {"loss", "temperature", "learning_rate"} for trial in trials)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "expected"),
+    [
+        ({"graph": 2, "item": 1}, {"graph": 2.0, "item": 1.0}),
+        ({"graph": 2}, {"graph": 2.0, "item": 1.0}),
+        ({}, {}),  # left out
+        ({"graph": [2, 3], "item": 1}, {}),
+        ({"graph": 2, "item": 0}, {}),
+        ({"graph": [0, 2], "item": 1}, {}),
+    ],
+)
+def test_weights_are_given_where_there_is_one_for_each_branch(
+    fusion: dict[str, Any], expected: dict[str, float]
+) -> None:
+    graph = {"layers": 1, "hidden_size": 4, "aggregator": "mean"}
+    value = {"name": "s", "branches": {"graph": graph, "item": {}}, "fusion": fusion}
+    assert SearchSpace.parse(value, "s").fixed_weights == expected
+    assert SearchSpace.parse({"name": "s", "branches": {"graph": graph}}, "s").fixed_weights == {}

@@ -49,6 +49,8 @@ def weigh(
     A climb begins where the architecture is, if it says, and one at weights that often do well. The weight of the first
     branch is 1. Each other climbs while its neighbour on the scale is better, in turns until none moves; and 0 is tried,
     so that a branch that does not help is dropped. Then all others climb together, which is the first branch's turn.
+
+    Weights that the space gives are left as they are.
     """
     metric, users = context.experiment.metric, context.judged_users
     constraints = context.experiment.search.constraints
@@ -70,6 +72,10 @@ def weigh(
     def at(places: Places) -> tuple[float, float]:
         return merit(means(tuple(_WEIGHTS[p] for p in places)), constraints, metric)
 
+    given = context.experiment.search_space.fixed_weights
+    if given.keys() >= set(names):
+        there = tuple(given[name] for name in names)
+        return with_weights(there).canonical(), means(there)
     starts = [{name: _FIRST[name] for name in names}]
     if architecture.fusion is not None:
         starts.append(architecture.weights)
