@@ -14,11 +14,11 @@ from optuna.storages import InMemoryStorage
 from nas.experiment.context import Context
 from nas.experiment.stages.judging import supernet_evaluator
 from nas.graph.aggregators import AGGREGATORS
+from nas.model.averaging import Average
 from nas.model.evaluation import evaluate, scorer_of
 from nas.model.fitting import new_trainer
 from nas.model.supernet import supernet_weights, train_epoch
 from nas.model.training import Trainer
-from nas.model.weights import Weights
 from nas.randomness import seed_of, stream
 from nas.search.loop import Candidate, Evaluator, SearchSettings, open_study, search
 from nas.search.pareto import front
@@ -133,10 +133,11 @@ def by_supernet(race: Race) -> Evaluator:
     space, settings = context.experiment.search_space, context.experiment.supernet
     recipe = settings.recipe(race.recipe)
     weights = supernet_weights(space, context.training, recipe, race.seed)
-    trainer = Trainer(weights, context.training, recipe, race.seed)
+    trainer, average = Trainer(weights, context.training, recipe, race.seed), Average(weights)
     while trainer.epochs < settings.epochs and race.elapsed < SUPERNET_SHARE * race.seconds:
         train_epoch(trainer, space, settings.random)
-    return supernet_evaluator(context, space, Weights(trainer.weights.state()), recipe)
+        average.add(trainer.weights)
+    return supernet_evaluator(context, space, average.weights, race.recipe)
 
 
 def by_chance(race: Race) -> Evaluator:

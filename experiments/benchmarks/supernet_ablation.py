@@ -18,6 +18,7 @@ from nas.experiment.context import Context
 from nas.experiment.stages.fidelity import draw, trained_alone
 from nas.experiment.stages.judging import supernet_evaluator
 from nas.experiment.stages.recipe import recipe_of
+from nas.model.averaging import Average
 from nas.model.supernet import supernet_weights, train_epoch
 from nas.model.training import Trainer
 from nas.model.weights import Weights
@@ -29,7 +30,7 @@ OUT = Path("results/benchmarks/supernet_ablation.json")
 
 
 def trained_supernet(context: Context, recipe: Recipe, epochs: int, random: int) -> tuple[Weights, float]:
-    """Return the shared weights after so many epochs, and the seconds they took; 0 epochs leave their start."""
+    """Return the average of the shared weights over so many epochs, and the seconds they took; 0 leave their start."""
     experiment, started = context.experiment, time.perf_counter()
     space, seed, recipe = (
         experiment.search_space,
@@ -37,9 +38,11 @@ def trained_supernet(context: Context, recipe: Recipe, epochs: int, random: int)
         experiment.supernet.recipe(recipe),
     )
     trainer = Trainer(supernet_weights(space, context.training, recipe, seed), context.training, recipe, seed)
+    average = Average(trainer.weights)
     for _ in range(epochs):
         train_epoch(trainer, space, random)
-    return trainer.weights, time.perf_counter() - started
+        average.add(trainer.weights)
+    return average.weights, time.perf_counter() - started
 
 
 def judged(

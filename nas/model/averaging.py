@@ -1,6 +1,9 @@
 """The mean of a training's weights over its epochs."""
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from nas.model.weights import Weights
 
@@ -33,3 +36,8 @@ class Average:
         share = (_POWER + 1) / (self._epochs + _POWER)
         for name, tensor in self.weights.tensors.items():
             tensor.lerp_(weights.tensors[name], share)
+
+    def load(self, state: Mapping[str, Tensor], epochs: int) -> None:
+        """Go on from `weights.state()` as it was after `epochs` epochs."""
+        self.weights.load(state)
+        self._epochs = epochs

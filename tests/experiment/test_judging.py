@@ -11,6 +11,7 @@ from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.judging import supernet_evaluator
 from nas.experiment.stages.supernet import train_supernet
+from nas.model.averaging import Average
 from nas.model.evaluation import evaluate, scorer_of
 from nas.model.supernet import supernet_weights, train_epoch
 from nas.model.training import Trainer
@@ -18,7 +19,7 @@ from nas.model.weights import Weights
 from nas.space import Architecture, Recipe
 
 RECIPE = Recipe(batches=3, learning_rate=0.02)
-SLOW = 0.013
+SLOW, SLOWER = 0.013, 0.004
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def context(tmp_path: Path, request: pytest.FixtureRequest) -> Context:
             },
             "fusion": {"item": [0, 1, 3]},
         },
-        "supernet": {"tuning": request.param, "learning_rate": SLOW},
+        "supernet": {"tuning": request.param, "learning_rate": SLOW, "tuning_learning_rate": SLOWER},
     }
     experiment = Experiment.parse(settings, "here", Path())
     folder = RunFolder(tmp_path / "run")
@@ -59,12 +60,11 @@ def test_a_candidate_is_judged_at_the_best_of_its_own_epochs_on_copies_of_its_sl
     for architecture in architectures:
         assert architecture.branches.keys() == {"graph"}
         alone = weights.extract(architecture, context.training.graph)
-        slow = RECIPE.model_copy(update={"learning_rate": SLOW})
+        slow = RECIPE.model_copy(update={"learning_rate": SLOWER})
         trainer = Trainer(alone, context.training, slow, context.experiment.search.seed)
-        epochs = context.experiment.supernet.tuning
         looks = []
-        for _ in range(max(1, epochs)):
-            if epochs:
+        for epoch in range(context.experiment.supernet.tuning + 1):
+            if epoch:
                 trainer.epoch(lambda _rng, one=architecture: [one])
             scorer = scorer_of(architecture, alone, context.training.graph)
             looks.append(evaluate(scorer, context.train, context.valid, context.experiment.ks).means)
@@ -98,12 +98,14 @@ def test_candidates_that_share_a_graph_branch_share_its_training(
 
 
 @pytest.mark.parametrize("context", [0], indirect=True)
-def test_shared_weights_are_trained_slowly(context: Context) -> None:
+def test_shared_weights_are_the_average_of_slow_epochs(context: Context) -> None:
     space, settings = context.experiment.search_space, context.experiment.supernet
     weights, _ = train_supernet(context, RECIPE)
     slow = RECIPE.model_copy(update={"learning_rate": SLOW})
     trainer = Trainer(supernet_weights(space, context.training, slow, 0), context.training, slow, 0)
+    average = Average(trainer.weights)
     for _ in range(settings.epochs):
         train_epoch(trainer, space, settings.random)
-    expected = trainer.weights.state()
+        average.add(trainer.weights)
+    expected = average.weights.state()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.state().items())

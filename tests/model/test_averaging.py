@@ -40,3 +40,16 @@ def test_the_weights_it_is_given_are_left_alone() -> None:
     average.add(first)
     assert first.tensors["users"].tolist() == [[1.0, 2.0]]
     assert second.tensors["users"].tolist() == [[3.0, 4.0]]
+
+
+def test_it_goes_on_from_its_state() -> None:
+    whole, part = Average(of(0.0)), Average(of(0.0))
+    for value in (1.0, 5.0):
+        whole.add(of(value))
+        part.add(of(value))
+    other = Average(of(9.0))
+    other.load(part.weights.state(), 2)
+    for value in (2.0, 8.0):
+        whole.add(of(value))
+        other.add(of(value))
+    assert torch.equal(whole.weights.tensors["users"], other.weights.tensors["users"])

@@ -29,8 +29,9 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights, r
     """Return the evaluation of an architecture on validation data, its graph branch from shared weights.
 
     A graph branch is first trained by `recipe`, slowly, for `supernet.tuning` epochs of its own, on copies of its slices: shared
-    embeddings are a compromise between architectures which each want their own. The best of these epochs counts, as it
-    does where an architecture is trained from scratch. Among the values is also what the graph branch is worth `ALONE`.
+    embeddings are a compromise between architectures which each want their own. The best of these epochs counts, the
+    start among them, as it does where an architecture is trained from scratch. Among the values is also what the graph
+    branch is worth `ALONE`.
     """
     experiment, data = context.experiment, context.training
     states_of = (
@@ -74,16 +75,17 @@ def _shared(context: Context, space: SearchSpace, weights: Weights) -> Callable[
 
 def _tuned(context: Context, weights: Weights, recipe: Recipe) -> Callable[[Architecture], States]:
     data, experiment = context.training, context.experiment
-    recipe = experiment.supernet.recipe(recipe)
+    recipe = experiment.supernet.tuning_recipe(recipe)
     # Candidates that differ in their other branches alone share one tuning.
     memory = Memory(_SHARED_BYTES)
 
     def tune(architecture: Architecture) -> torch.Tensor:
         trainer = Trainer(weights.extract(architecture, data.graph), data, recipe, experiment.search.seed)
         best: tuple[float, States] | None = None
-        for _ in range(experiment.supernet.tuning):
+        for epoch in range(experiment.supernet.tuning + 1):
             try:
-                trainer.epoch(lambda _rng: [architecture])
+                if epoch:
+                    trainer.epoch(lambda _rng: [architecture])
                 states = final_states(architecture, trainer.weights, data.graph)[:2]
                 value = _quality(context, dot_scorer(*states))[experiment.metric]
             except DivergedError:
