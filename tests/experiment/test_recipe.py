@@ -22,15 +22,20 @@ def context(folder: Path) -> Context:
     return Context.open(Experiment.parse(TINY, "test", folder), folder / "run")
 
 
-def test_a_process_killed_before_it_asks_changes_no_recipe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("proposal", [1, 2, 3])
+def test_a_process_killed_at_any_proposal_changes_no_recipe(
+    proposal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = choose_recipe(context(tmp_path / "whole"))
-    with monkeypatch.context() as patched:
+    real, asked = optuna.Study.ask, list[int]()
 
-        def killed(_study: optuna.Study) -> optuna.Trial:
+    def killed(study: optuna.Study) -> optuna.Trial:
+        asked.append(1)
+        if len(asked) == proposal:
             raise KeyboardInterrupt
+        return real(study)
 
+    with monkeypatch.context() as patched:
         patched.setattr(optuna.Study, "ask", killed)
         with pytest.raises(KeyboardInterrupt):
             choose_recipe(context(tmp_path / "parts"))
@@ -83,26 +88,6 @@ def test_trainings_that_know_nothing_of_each_other_are_shared_out(
     curves = [[trial.intermediate_values for trial in study.trials] for study in studies]
     assert curves[0] == curves[1]
     assert all(curves[0])
-
-
-def test_a_trial_that_waits_since_a_process_was_killed_is_nobodys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = choose_recipe(context(tmp_path / "whole"))
-    real, asked = optuna.Study.ask, list[int]()
-
-    def killed_at_the_second(study: optuna.Study) -> optuna.Trial:
-        asked.append(1)
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        return real(study)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(optuna.Study, "ask", killed_at_the_second)
-        with pytest.raises(KeyboardInterrupt):
-            choose_recipe(context(tmp_path / "parts"))
-    found = choose_recipe(context(tmp_path / "parts"))
-    assert {**found, "seconds": 0} == {**expected, "seconds": 0}
 
 
 @pytest.mark.parametrize("rises", [True, False])
