@@ -77,7 +77,7 @@ def our_step(data: TrainingData, start: Tensor, recipe: Recipe) -> tuple[Step, l
     trainer = Trainer(weights, data, recipe, seed=0)
 
     def step(batch: Batch, generator: torch.Generator) -> float:
-        return trainer.step(batch, [architecture], generator)[0]
+        return trainer.step(batch, architecture, generator)
 
     return step, [weights.tensors["users"], weights.tensors["items"]]
 

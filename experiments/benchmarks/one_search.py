@@ -14,11 +14,9 @@ from optuna.storages import InMemoryStorage
 from nas.experiment.context import Context
 from nas.experiment.stages.judging import supernet_evaluator
 from nas.graph.aggregators import AGGREGATORS
-from nas.model.averaging import Average
 from nas.model.evaluation import evaluate, scorer_of
 from nas.model.fitting import new_trainer
-from nas.model.supernet import supernet_weights, train_epoch
-from nas.model.training import Trainer
+from nas.model.supernet import Supernet
 from nas.randomness import seed_of, stream
 from nas.search.loop import Candidate, Evaluator, SearchSettings, open_study, search
 from nas.search.pareto import front
@@ -131,13 +129,10 @@ def by_supernet(race: Race) -> Evaluator:
     """Train the supernet for its epochs, as far as its share of the time goes."""
     context = race.context
     space, settings = context.experiment.search_space, context.experiment.supernet
-    recipe = settings.recipe(race.recipe)
-    weights = supernet_weights(space, context.training, recipe, race.seed)
-    trainer, average = Trainer(weights, context.training, recipe, race.seed), Average(weights)
-    while trainer.epochs < settings.epochs and race.elapsed < SUPERNET_SHARE * race.seconds:
-        train_epoch(trainer, space, settings.random)
-        average.add(trainer.weights)
-    return supernet_evaluator(context, space, average.weights, race.recipe)
+    supernet = Supernet(space, context.training, settings.recipe(race.recipe), race.seed)
+    while supernet.epochs < settings.epochs and race.elapsed < SUPERNET_SHARE * race.seconds:
+        supernet.epoch()
+    return supernet_evaluator(context, space, supernet.weights)
 
 
 def by_chance(race: Race) -> Evaluator:
@@ -230,7 +225,7 @@ def warm_up(context: Context, recipe: Recipe) -> None:
         layers = [{"aggregator": name}]
         architecture = Architecture.model_validate({"graph": {"hidden_size": 16, "layers": layers}})
         trainer = new_trainer(architecture, context.training, recipe, seed=0)
-        trainer.epoch(lambda _rng, one=architecture: [one])  # type: ignore[misc]
+        trainer.epoch(lambda _rng, one=architecture: one)  # type: ignore[misc]
         scorer = scorer_of(architecture, trainer.weights, context.training.graph)
         evaluate(scorer, context.train, context.valid, context.experiment.ks, context.judged_users)
 

@@ -48,11 +48,11 @@ def train(interactions: Interactions, layers: int, epochs: int) -> dict[str, flo
     architecture = lightgcn(layers)
     trainer = new_trainer(architecture, data, Recipe(start="noise"), seed=0)
     batch = batch_of(interactions, PAIRS, np.random.default_rng(0))
-    trainer.step(batch, [architecture], torch.Generator().manual_seed(0))
+    trainer.step(batch, architecture, torch.Generator().manual_seed(0))
     seconds = []
     for _ in range(epochs):
         started = time.perf_counter()
-        trainer.epoch(lambda _rng: [architecture])
+        trainer.epoch(lambda _rng: architecture)
         seconds.append(time.perf_counter() - started)
     return {
         "graph_seconds": graph_seconds,

@@ -44,7 +44,7 @@ def _settings(scale: float, items: int) -> dict[str, dict[str, Any]]:
 
     found: dict[str, dict[str, Any]] = {
         "recipe": {"trials": less(20, 8, 0.5)},
-        "supernet": {"epochs": less(12, 4, 0.5)},
+        "supernet": {"epochs": less(30, 15, 0.1)},
         "search": {
             "trials": less(300, 60, 0.7),
             "population": less(40, 20, 0.5),

@@ -1,14 +1,21 @@
 """The supernet: one weight store for a whole space, trained once, from which any architecture is a slice.
 
-Each step trains, on the same batch and with one optimiser step, a wide and some random architectures: half of the
-sandwich rule (Yu and Huang, ICCV 2019) over hidden sizes, whose narrow one brought nothing. Aggregators are dealt from
-shuffled decks, so that each is trained equally often (strict fairness; Chu et al., ICCV 2021).
+Each step trains one random architecture of the widest hidden size (the largest of the sandwich rule; Yu and Huang, ICCV
+2019). Columns start in the order of the singular values, so a narrow slice of a wide network is a good network by
+itself; where narrow ones are trained too, candidates are ranked less well (`results/benchmarks/supernet_ablation.json`), as
+they were by a wide and a random one a step, their gradients brought to one length. Aggregators are dealt from shuffled decks, so that each is trained equally often (strict
+fairness; Chu et al., ICCV 2021). What is kept are the weights' averages over the epochs, as of networks that are trained
+alone.
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
+from torch import Tensor
 
+from nas.model.averaging import Average
 from nas.model.training import Trainer, TrainingData
 from nas.model.weights import Weights, parameters_of_space, start
 from nas.space.architecture import Architecture
@@ -16,26 +23,22 @@ from nas.space.dimension import Value
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
+_AVERAGE = "average/"
+
 
 class Sampler:
-    """Chooses the architectures of a training step."""
+    """Chooses the architecture of a training step."""
 
-    def __init__(self, space: SearchSpace, random: int) -> None:
-        """Choose `random` (>= 1) architectures a step with hidden sizes at random, besides a wide one."""
-        self.space, self.random = space.only("graph"), random
+    def __init__(self, space: SearchSpace) -> None:
+        """Choose among the space's graph branches of the widest hidden size."""
+        self.space = space.only("graph")
+        self._widest = max(int(size) for size in self.space.genes()["hidden_size"])
         self._decks: dict[str, list[Value]] = defaultdict(list)
 
-    def __call__(self, rng: np.random.Generator) -> list[Architecture]:
-        """Return the architectures of one step."""
-        widest = max(int(size) for size in self.space.genes()["hidden_size"])
-        chosen = [self._draw(rng, widest), *(self._draw(rng) for _ in range(self.random))]
-        return list(dict.fromkeys(chosen))
-
-    def _draw(self, rng: np.random.Generator, hidden_size: int | None = None) -> Architecture:
+    def __call__(self, rng: np.random.Generator) -> Architecture:
+        """Return the next architecture."""
         genome = {name: self._deal(name, choices, rng) for name, choices in self.space.genes().items()}
-        if hidden_size is not None:
-            genome["hidden_size"] = hidden_size
-        return self.space.decode(genome)
+        return self.space.decode(genome | {"hidden_size": self._widest})
 
     def _deal(self, name: str, choices: tuple[Value, ...], rng: np.random.Generator) -> Value:
         if not self._decks[name]:
@@ -43,14 +46,47 @@ class Sampler:
         return self._decks[name].pop()
 
 
-def supernet_weights(space: SearchSpace, data: TrainingData, recipe: Recipe, seed: int) -> Weights:
-    """Return the untrained store that holds every tensor any architecture of the space needs."""
-    graph = data.graph
-    assert space.branches.graph is not None
-    parameters = parameters_of_space(space.branches.graph, graph.n_users, graph.n_items)
-    return start(parameters, graph, recipe.start, seed)
+class Supernet:
+    """The shared weights in training."""
 
+    def __init__(
+        self,
+        space: SearchSpace,
+        data: TrainingData,
+        recipe: Recipe,
+        seed: int,
+        sampler: Callable[[SearchSpace], Sampler] = Sampler,
+    ) -> None:
+        """Hold every tensor that any architecture of the space needs, untrained; `sampler` chooses what is trained."""
+        graph, branch = data.graph, space.branches.graph
+        assert branch is not None
+        parameters = parameters_of_space(branch, graph.n_users, graph.n_items)
+        self._sampler = partial(sampler, space)
+        self._trainer = Trainer(start(parameters, graph, recipe.start, seed), data, recipe, seed)
+        self._average = Average(self._trainer.weights)
 
-def train_epoch(trainer: Trainer, space: SearchSpace, random: int) -> float:
-    """Train the supernet in `trainer` one epoch, with decks of the epoch's own; return the mean loss."""
-    return trainer.epoch(Sampler(space, random))
+    @property
+    def weights(self) -> Weights:
+        """The shared weights: their average over the epochs."""
+        return self._average.weights
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of training so far."""
+        return self._trainer.epochs
+
+    def epoch(self) -> float:
+        """Train one epoch, with decks of its own; return the mean loss. DivergedError where no loss is a number."""
+        loss = self._trainer.epoch(self._sampler())
+        self._average.add(self._trainer.weights)
+        return loss
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that another training needs to go on, as CPU tensors, ready to be saved."""
+        average = {f"{_AVERAGE}{name}": tensor for name, tensor in self.weights.state().items()}
+        return self._trainer.state() | average
+
+    def load(self, state: Mapping[str, Tensor], epochs: int) -> None:
+        """Go on from `state()` as it was after `epochs` epochs."""
+        self._trainer.load(state, epochs)
+        self._average.load({name: state[f"{_AVERAGE}{name}"] for name in self.weights.tensors}, epochs)

@@ -36,6 +36,13 @@ def spearman(a: Floats, b: Floats) -> float | None:
     return _correlation(stats.spearmanr, a, b)
 
 
+def regret(scores: Floats, truth: Floats, k: int) -> float:
+    """Return what the best of the k best by score (N,) lacks of the best of all by truth (N,), as a share of that."""
+    chosen = np.argsort(-scores, kind="stable")[:k]
+    best = truth.max()
+    return float((best - truth[chosen].max()) / best) if best > 0 else 0.0
+
+
 def family(branch: GraphBranch) -> str:
     """Return the family of aggregators that an architecture belongs to, by the costliest of its layers."""
     if not branch.layers:
@@ -108,7 +115,7 @@ def rank_fidelity(
         "spearman": spearman(scores, truth),
         "spearman_interval": _interval(_resampled(spearman, scores, truth, draws)),
         "top_quarter": _within(best_quarter, scores, truth),
-        **{f"top{k}_regret": _regret(scores, truth, k) for k in _TOPS},
+        **{f"top{k}_regret": regret(scores, truth, k) for k in _TOPS},
         "ceiling": reseeded(slice(None)) if pairs else None,
         "ceiling_interval": _interval(np.array([reseeded(rows) for rows in draws])) if pairs else None,
         "trivial": trivial,
@@ -141,9 +148,3 @@ def _resampled(measure: Any, a: Floats, b: Floats, draws: Sequence[NDArray[np.in
 def _interval(values: Floats) -> list[float]:
     low, high = np.quantile(values, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return [float(low), float(high)]
-
-
-def _regret(scores: Floats, truth: Floats, k: int) -> float:
-    chosen = np.argsort(-scores, kind="stable")[:k]
-    best = truth.max()
-    return float((best - truth[chosen].max()) / best) if best > 0 else 0.0

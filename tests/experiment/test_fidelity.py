@@ -3,7 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from supernet_ablation import main as ablation
+import supernet_ablation
 from tiny_experiment import TINY
 
 import nas
@@ -49,13 +49,19 @@ def test_it_goes_on_and_grows(run: nas.Run) -> None:
     assert more["rows"][0]["trained"][:1] == first["rows"][0]["trained"]
 
 
-def test_an_ablation_judges_every_setting_by_the_same_trainings(run: nas.Run, tmp_path: Path) -> None:
+def test_an_ablation_judges_every_setting_by_the_same_trainings(
+    run: nas.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "ablation.json"
-    ablation(run.path, n=6, seed=9, epochs=[0, 1], random=[1], tuning=[0, 2], out=out)
+    variations = ({"epochs": 1}, {"epochs": 0}, {"epochs": 1, "sizes": "any"}, {"epochs": 1, "own_epochs": 2})
+    monkeypatch.setattr(supernet_ablation, "VARIATIONS", variations)
+    supernet_ablation.main(run.path, n=6, draws=[9], supernets=2, out=out)
     rows = json.loads(out.read_text())
-    settings = [(row["supernet_epochs"], row["random"], row["tuning"]) for row in rows]
-    assert settings == [(0, 1, 0), (0, 1, 2), (1, 1, 0), (1, 1, 2)]
-    assert all(-1 <= row["kendall_tau"] <= 1 and row["n"] == 6 for row in rows)
+    settings = [(row["epochs"], row["sizes"], row["own_epochs"]) for row in rows]
+    assert settings == [(1, "widest", 0), (0, "widest", 0), (1, "any", 0), (1, "widest", 2)]
+    assert all(row["range"][0] <= row["kendall_tau"] <= row["range"][1] for row in rows)
+    assert all((row["n"], row["draws"], row["supernets"], row["batches"]) == (6, 1, 2, 8) for row in rows)
+    assert rows[0]["range"] != rows[1]["range"]
     assert len(list((run.path / "fidelity").glob("*-0.json"))) == 6
 
 

@@ -39,7 +39,7 @@ EXPERIMENT = Experiment.parse(
             "recipe": {"temperature": {"min": 0.1, "max": 0.5}},
         },
         "recipe": {"trials": 2},
-        "supernet": {"epochs": 2, "tuning": 1},
+        "supernet": {"epochs": 2},
         "search": {"trials": 8, "population": 4},
         "retrain": {"epochs": 4},
     },

@@ -80,7 +80,7 @@ def test_what_was_chosen_is_written_down_and_resumed(tmp_path: Path, monkeypatch
     value |= {
         "search": {"trials": 6, "population": 3},
         "recipe": {"trials": 2},
-        "supernet": {"epochs": 1, "tuning": 1},
+        "supernet": {"epochs": 1},
     }
     run = nas.search(value, tmp_path / "run")
     written = yaml.safe_load((run.path / "experiment.yaml").read_text())

@@ -9,6 +9,7 @@ from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages import supernet
+from nas.model.supernet import Supernet
 from nas.space import Recipe
 
 RECIPE = Recipe(learning_rate=0.003)
@@ -23,16 +24,16 @@ def test_what_is_interrupted_after_some_epochs_ends_as_the_uninterrupted_one(
     epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, summary = supernet.train_supernet(context(tmp_path / "whole"), RECIPE)
-    left, real = iter(range(epochs)), supernet.train_epoch
+    left, real = iter(range(epochs)), Supernet.epoch
 
-    def dying(*words: Any) -> float:
+    def dying(training: Supernet) -> float:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return real(*words)
+        return real(training)
 
     monkeypatch.setattr(supernet, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
     with monkeypatch.context() as patched:
-        patched.setattr(supernet, "train_epoch", dying)
+        patched.setattr(Supernet, "epoch", dying)
         if epochs < 6:
             with pytest.raises(KeyboardInterrupt):
                 supernet.train_supernet(context(tmp_path / "parts"), RECIPE)

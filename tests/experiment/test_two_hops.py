@@ -33,7 +33,7 @@ EXPERIMENT = {
         },
     },
     "recipe": {"trials": 1},
-    "supernet": {"epochs": 20, "tuning": 1},
+    "supernet": {"epochs": 20},
     "search": {"trials": 25, "population": 10},
     "retrain": {"top": 3, "epochs": 60, "recipes": 1},
     "baselines": {"names": ["popularity"]},

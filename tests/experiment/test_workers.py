@@ -22,7 +22,7 @@ from nas.experiment.context import Context
 # Long enough for a worker to join in.
 LONGER = TINY | {
     "search": {"trials": 60, "population": 20},
-    "supernet": {"epochs": 3, "tuning": 3},
+    "supernet": {"epochs": 3},
     "baselines": {"names": ["popularity", "ease", "mf-bpr", "gat"], "recipes": 3},
 }
 

@@ -23,7 +23,7 @@ TINY: dict[str, Any] = {
         "recipe": {"temperature": {"min": 0.1, "max": 0.5, "log": True}},
     },
     "recipe": {"trials": 3},
-    "supernet": {"epochs": 3, "tuning": 1},
+    "supernet": {"epochs": 3, "batches": 2},
     "search": {"trials": 24, "population": 8},
     "retrain": {"top": 2, "epochs": 6, "recipes": 3, "tuned": 1},
     "baselines": {"names": ["popularity", "itemknn", "ease"]},

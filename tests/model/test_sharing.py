@@ -10,9 +10,8 @@ from nas.data import Interactions
 from nas.graph import Graph, Operator
 from nas.model.network import Propagation, propagate
 from nas.model.sharing import Memory
-from nas.model.training import Trainer, TrainingData, batches
 from nas.model.weights import Weights, parameters_of_space, start
-from nas.space import Architecture, Recipe, SearchSpace
+from nas.space import Architecture, SearchSpace
 
 SPACE = SearchSpace.load("graph")
 
@@ -110,25 +109,3 @@ def test_memory_keeps_to_its_limit_and_forgets_what_was_not_used() -> None:
     assert made[4:] == ["d", "d"]
     wanted(memory, "b")
     assert len(made) == 6
-
-
-def test_a_step_of_several_subnets_follows_each_of_them_alike(small: Interactions) -> None:
-    data, recipe = TrainingData.of(small), Recipe(dropout=0.0, batches=1, learning_rate=1e-9)
-    parameters = parameters_of_space(SPACE.branches.graph, data.graph.n_users, data.graph.n_items)
-    batch = next(batches(data, 1, np.random.default_rng(0)))
-    chosen = drawn(4, 5)
-
-    def gradients(architectures: list[Architecture]) -> dict[str, torch.Tensor]:
-        trainer = Trainer(start(parameters, data.graph, "noise", 0), data, recipe, 0)
-        trainer.step(batch, architectures, torch.Generator().manual_seed(0))
-        return {
-            name: torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-            for name, tensor in trainer.weights.tensors.items()
-        }
-
-    together, alone = gradients(chosen), [gradients([one]) for one in chosen]
-    lengths = [torch.cat([one["users"], one["items"]]).norm() for one in alone]
-    assert max(lengths) > 2 * min(lengths), "summed as they are, one would decide more than another"
-    for name, found in together.items():
-        expected = sum(one[name] / length for one, length in zip(alone, lengths, strict=True))
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

@@ -58,7 +58,7 @@ def measure_fidelity(
             seconds.append(result["seconds"])
             if not done[number]:
                 steps.advance(f"{metric} {trained[architecture.id][-1]:.4f}")
-    rows, cost = _ranked(context, weights, recipe, drawn, trained)
+    rows, cost = _ranked(context, weights, drawn, trained)
     found = rank_fidelity(
         np.array([row["supernet"] for row in rows], dtype=np.float64),
         np.array([row["trained"] for row in rows], dtype=np.float64),
@@ -78,13 +78,12 @@ def measure_fidelity(
 def _ranked(
     context: Context,
     weights: Weights,
-    recipe: Recipe,
     drawn: list[Architecture],
     trained: Mapping[str, list[float]],
 ) -> tuple[list[dict[str, Any]], list[float]]:
     """Return a row an architecture, with what the supernet says of it, and the seconds that took."""
     space, metric = context.experiment.search_space.only("graph"), context.experiment.metric
-    judge = supernet_evaluator(context, space, weights, recipe)
+    judge = supernet_evaluator(context, space, weights)
     rows: list[dict[str, Any]] = []
     cost: list[float] = []
     with stage("supernet's ranking", len(drawn)) as steps:

@@ -84,7 +84,7 @@ def _evaluator(context: Context) -> Evaluator:
     """Return the evaluator by the supernet that the run has trained."""
     recipe = recipe_of(context.folder.read_json("recipe.json"))
     weights, _ = train_supernet(context, recipe)
-    return supernet_evaluator(context, context.experiment.search_space, weights, recipe)
+    return supernet_evaluator(context, context.experiment.search_space, weights)
 
 
 def _file(architecture: Architecture) -> str:
