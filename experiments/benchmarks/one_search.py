@@ -25,7 +25,7 @@ from nas.search.suggest import suggest
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 
-# Of our pipeline's time, at most: a supernet of more epochs than its default tells candidates apart less well.
+# Of our pipeline's time, at most.
 SUPERNET_SHARE, SEARCH_SHARE = 0.1, 0.5
 # Random trials before TPE begins, where each is a training.
 RANDOM_FIRST = 10
@@ -225,7 +225,7 @@ def warm_up(context: Context, recipe: Recipe) -> None:
         layers = [{"aggregator": name}]
         architecture = Architecture.model_validate({"graph": {"hidden_size": 16, "layers": layers}})
         trainer = new_trainer(architecture, context.training, recipe, seed=0)
-        trainer.epoch(lambda _rng, one=architecture: one)  # type: ignore[misc]
+        trainer.epoch(lambda one=architecture: one)  # type: ignore[misc]
         scorer = scorer_of(architecture, trainer.weights, context.training.graph)
         evaluate(scorer, context.train, context.valid, context.experiment.ks, context.judged_users)
 

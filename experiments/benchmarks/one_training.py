@@ -52,7 +52,7 @@ def train(interactions: Interactions, layers: int, epochs: int) -> dict[str, flo
     seconds = []
     for _ in range(epochs):
         started = time.perf_counter()
-        trainer.epoch(lambda _rng: architecture)
+        trainer.epoch(lambda: architecture)
         seconds.append(time.perf_counter() - started)
     return {
         "graph_seconds": graph_seconds,

@@ -49,10 +49,9 @@ VARIATIONS: tuple[dict[str, Any], ...] = (
 class AnySize(Sampler):
     """Chooses architectures of every hidden size."""
 
-    def __call__(self, rng: np.random.Generator) -> Architecture:
+    def __call__(self) -> Architecture:
         """Return the next architecture."""
-        genes = self.space.genes()
-        return self.space.decode({name: self._deal(name, genes[name], rng) for name in genes})
+        return self.space.decode(self._deal())
 
 
 SAMPLERS = {"widest": Sampler, "any": AnySize}
@@ -89,7 +88,7 @@ def _score(
         looks = []
         for epoch in range(own_epochs + 1):
             if epoch:
-                trainer.epoch(lambda _rng: architecture)
+                trainer.epoch(lambda: architecture)
             looks.append(supernet_evaluator(context, space, trainer.weights)(architecture)[metric])
         return max(looks)
 

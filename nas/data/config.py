@@ -50,7 +50,7 @@ class DataConfig(BaseModel):
     """Column separator of a csv or tsv file, one character; None is `,` for csv and a tab for tsv."""
 
     items: Path | None = None
-    """Table of the items (csv, tsv, parquet, .item, u.item, movies.dat); ids in the column `item`."""
+    """Table of the items (csv, tsv, parquet, .item, u.item, movies.dat); ids in the column that `item` names."""
 
     item_title: str = "title"
     """Column of the titles in the item table."""

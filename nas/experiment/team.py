@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FOLDER = "jobs"
 _TERMS = "jobs/team.json"
-# Between two looks at what others do; a candidate takes some hundred milliseconds.
+# Between two looks at what others do; a candidate takes some ten milliseconds or more.
 _PAUSE = 0.01
 
 _READERS: dict[str, Callable[[Any], Any]] = {

@@ -102,7 +102,7 @@ def fit(
     curve = [(0, best.means[metric])]
     while trainer.epochs < patience.epochs and not patience.over([value for _, value in curve]):
         try:
-            trainer.epoch(lambda _rng: architecture)
+            trainer.epoch(lambda: architecture)
             average.add(trainer.weights)
             if trainer.epochs % patience.every and trainer.epochs < patience.epochs:
                 continue
@@ -124,6 +124,6 @@ def refit(
     trainer = new_trainer(architecture, data, recipe, seed)
     average = Average(trainer.weights)
     for _ in range(epochs):
-        trainer.epoch(lambda _rng: architecture)
+        trainer.epoch(lambda: architecture)
         average.add(trainer.weights)
     return average.weights

@@ -71,7 +71,7 @@ class Propagation:
             weights: tensors by name.
             graph: the training graph.
             widest: columns of the embeddings to begin with.
-            dropout: share of the embeddings' entries to hide, the same ones for all architectures.
+            dropout: share of the embeddings' entries to hide.
             generator: where dropout draws from.
             most_bytes: memory for shared states; what was not used for longest is forgotten.
         """

@@ -2,22 +2,21 @@
 
 Each step trains one random architecture of the widest hidden size (the largest of the sandwich rule; Yu and Huang, ICCV
 2019). Columns start in the order of the singular values, so a narrow slice of a wide network is a good network by
-itself; where narrow ones are trained too, candidates are ranked less well (`results/benchmarks/supernet_ablation.json`), as
-they were by a wide and a random one a step, their gradients brought to one length. Aggregators are dealt from shuffled decks, so that each is trained equally often (strict
-fairness; Chu et al., ICCV 2021). What is kept are the weights' averages over the epochs, as of networks that are trained
-alone.
+itself; where narrow ones are trained too, candidates are ranked less well (`results/benchmarks/supernet_ablation.json`),
+as they were by a wide and a random one a step, their gradients brought to one length (a tau of .72 where there is .75).
+Aggregators are dealt from shuffled decks, so that each is trained equally often (strict fairness; Chu et al., ICCV
+2021). What is kept are the weights' averages over the epochs, as of networks that are trained alone.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from functools import partial
 
-import numpy as np
 from torch import Tensor
 
 from nas.model.averaging import Average
 from nas.model.training import Trainer, TrainingData
 from nas.model.weights import Weights, parameters_of_space, start
+from nas.randomness import stream
 from nas.space.architecture import Architecture
 from nas.space.dimension import Value
 from nas.space.recipe import Recipe
@@ -29,21 +28,23 @@ _AVERAGE = "average/"
 class Sampler:
     """Chooses the architecture of a training step."""
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, seed: int) -> None:
         """Choose among the space's graph branches of the widest hidden size."""
-        self.space = space.only("graph")
+        self.space, self._rng = space.only("graph"), stream(seed, "architectures of the supernet")
         self._widest = max(int(size) for size in self.space.genes()["hidden_size"])
         self._decks: dict[str, list[Value]] = defaultdict(list)
 
-    def __call__(self, rng: np.random.Generator) -> Architecture:
+    def __call__(self) -> Architecture:
         """Return the next architecture."""
-        genome = {name: self._deal(name, choices, rng) for name, choices in self.space.genes().items()}
-        return self.space.decode(genome | {"hidden_size": self._widest})
+        return self.space.decode(self._deal() | {"hidden_size": self._widest})
 
-    def _deal(self, name: str, choices: tuple[Value, ...], rng: np.random.Generator) -> Value:
-        if not self._decks[name]:
-            self._decks[name] = [choices[int(n)] for n in rng.permutation(len(choices))]
-        return self._decks[name].pop()
+    def _deal(self) -> dict[str, Value]:
+        """Return a choice for every gene, each from the top of its deck."""
+        genes = self.space.genes()
+        for name, choices in genes.items():
+            if not self._decks[name]:
+                self._decks[name] = [choices[int(n)] for n in self._rng.permutation(len(choices))]
+        return {name: self._decks[name].pop() for name in genes}
 
 
 class Supernet:
@@ -55,13 +56,13 @@ class Supernet:
         data: TrainingData,
         recipe: Recipe,
         seed: int,
-        sampler: Callable[[SearchSpace], Sampler] = Sampler,
+        sampler: Callable[[SearchSpace, int], Sampler] = Sampler,
     ) -> None:
         """Hold every tensor that any architecture of the space needs, untrained; `sampler` chooses what is trained."""
         graph, branch = data.graph, space.branches.graph
         assert branch is not None
         parameters = parameters_of_space(branch, graph.n_users, graph.n_items)
-        self._sampler = partial(sampler, space)
+        self._sampler = sampler(space, seed)
         self._trainer = Trainer(start(parameters, graph, recipe.start, seed), data, recipe, seed)
         self._average = Average(self._trainer.weights)
 
@@ -76,8 +77,8 @@ class Supernet:
         return self._trainer.epochs
 
     def epoch(self) -> float:
-        """Train one epoch, with decks of its own; return the mean loss. DivergedError where no loss is a number."""
-        loss = self._trainer.epoch(self._sampler())
+        """Train one epoch; return the mean loss. DivergedError where no loss is a number."""
+        loss = self._trainer.epoch(self._sampler)
         self._average.add(self._trainer.weights)
         return loss
 
@@ -87,6 +88,8 @@ class Supernet:
         return self._trainer.state() | average
 
     def load(self, state: Mapping[str, Tensor], epochs: int) -> None:
-        """Go on from `state()` as it was after `epochs` epochs."""
+        """Go on from `state()` as it was after `epochs` epochs; only what is untrained takes it."""
         self._trainer.load(state, epochs)
+        for _ in range(epochs * self._trainer.steps):
+            self._sampler()
         self._average.load({name: state[f"{_AVERAGE}{name}"] for name in self.weights.tensors}, epochs)

@@ -102,8 +102,8 @@ def in_one_unit(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
 
     Every user's state has length 1/2, and the items' a root mean square of 1. A loss compares scores with a temperature,
     and those of a dot product are as large as the architecture makes them: 40 times the uniform loss at the start of
-    some, whose training then ended where it began. On ML-100K, 14
-    random dot-product architectures, trained by one recipe, have a mean NDCG@20 of .271 with one scale, .254 without.
+    some, whose training then ended where it began. On ML-100K, 14 random dot-product architectures, trained by one
+    recipe, have a mean NDCG@20 of .271 with one scale, .254 without.
     """
     length = items.square().sum(dim=1).mean().clamp(min=1e-12).sqrt()
     return F.normalize(users, dim=1) * _OF_DOT_PRODUCTS, items / length
@@ -122,7 +122,12 @@ class Trainer:
         # Tensors that a step's architecture does not use keep grad None, and Adam then leaves them alone.
         self.optimiser = torch.optim.Adam(weights.tensors.values(), lr=recipe.learning_rate, fused=True)
 
-    def epoch(self, choose: Callable[[np.random.Generator], Architecture]) -> float:
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return steps_of(self.data, self.recipe)
+
+    def epoch(self, choose: Callable[[], Architecture]) -> float:
         """Train one epoch, in each step the architecture that `choose` returns; return the mean loss of a step.
 
         Raises:
@@ -130,10 +135,7 @@ class Trainer:
         """
         rng = stream(self.seed, f"batches/{self.epochs}")
         generator = torch_stream(self.seed, f"steps/{self.epochs}", self.data.graph.device)
-        losses = [
-            self.step(batch, choose(rng), generator)
-            for batch in batches(self.data, steps_of(self.data, self.recipe), rng)
-        ]
+        losses = [self.step(batch, choose(), generator) for batch in batches(self.data, self.steps, rng)]
         finite = [loss for loss in losses if math.isfinite(loss)]
         if not finite:
             raise DivergedError("the loss is not a number: training diverged")

@@ -80,8 +80,9 @@ def test_shared_weights_are_the_average_of_slow_epochs_of_many_steps(context: Co
     untrained = start(parameters_of_space(branch, graph.n_users, graph.n_items), graph, slow.start, 0)
     trainer = Trainer(untrained, context.training, slow, 0)
     average = Average(trainer.weights)
+    sampler = Sampler(space, 0)
     for _ in range(settings.epochs):
-        trainer.epoch(Sampler(space))
+        trainer.epoch(sampler)
         average.add(trainer.weights)
     expected = average.weights.state()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.state().items())

@@ -94,7 +94,7 @@ def test_what_is_kept_of_a_training_is_the_average_of_its_epochs(ring: Any) -> N
     trainer = new_trainer(arch, ring.data, RECIPE, seed=0)
     average = Average(trainer.weights)
     for _ in range(4):
-        trainer.epoch(lambda _rng: arch)
+        trainer.epoch(lambda: arch)
         average.add(trainer.weights)
     found = refit(arch, RECIPE, ring.data, epochs=4, seed=0)
     assert all(torch.equal(average.weights.tensors[name], t) for name, t in found.tensors.items())
@@ -139,8 +139,8 @@ def test_one_subnet_that_overflows_does_not_end_the_others(
     monkeypatch.setattr(Trainer, "_loss", loss)
     before = trainer.weights.tensors["users"].detach().clone()
     turns = cycle([good, bad])
-    assert trainer.epoch(lambda _rng: next(turns)) < 100
+    assert trainer.epoch(lambda: next(turns)) < 100
     assert not torch.equal(trainer.weights.tensors["users"], before)
     assert bool(torch.isfinite(trainer.weights.tensors["users"]).all())
     with pytest.raises(DivergedError):
-        trainer.epoch(lambda _rng: bad)
+        trainer.epoch(lambda: bad)

@@ -1,13 +1,12 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import scorer_of
 from nas.model.supernet import Sampler, Supernet
-from nas.space import Recipe, SearchSpace
+from nas.space import Architecture, Recipe, SearchSpace
 
 
 def space_of(**branch: Any) -> SearchSpace:
@@ -16,8 +15,8 @@ def space_of(**branch: Any) -> SearchSpace:
 
 
 def test_decks_deal_each_aggregator_equally_often_to_each_layer() -> None:
-    sampler, rng = Sampler(space_of(layers=2, hidden_size=8)), np.random.default_rng(0)
-    drawn = [sampler(rng) for _ in range(10 * len(AGGREGATORS))]
+    sampler = Sampler(space_of(layers=2, hidden_size=8), 0)
+    drawn = [sampler() for _ in range(10 * len(AGGREGATORS))]
     for layer in range(2):
         counts = Counter(arch.graph.layers[layer].aggregator for arch in drawn)
         assert counts == dict.fromkeys(AGGREGATORS, 10)
@@ -27,10 +26,10 @@ def test_decks_deal_each_aggregator_equally_often_to_each_layer() -> None:
     assert first[:9] != first[9:18]
 
 
-def test_every_value_of_every_gene_is_trained_in_any_epoch_long_enough() -> None:
+def test_every_value_of_every_gene_but_the_width_is_trained_before_long() -> None:
     space = SearchSpace.load("graph")
-    sampler, rng = Sampler(space), np.random.default_rng(0)
-    branches = [sampler(rng).graph for _ in range(90)]
+    sampler = Sampler(space, 0)
+    branches = [sampler().graph for _ in range(90)]
     for name in ("skip", "readout", "activation", "score"):
         assert {getattr(branch, name) for branch in branches} == set(space.genes()[name])
     assert {len(branch.layers) for branch in branches} == set(space.genes()["layers"])
@@ -39,15 +38,31 @@ def test_every_value_of_every_gene_is_trained_in_any_epoch_long_enough() -> None
     assert {layer.heads for layer in layers} == {1, 2, 4, 8}
 
 
+def test_decks_go_on_from_epoch_to_epoch(ring: Any) -> None:
+    drawn = []
+
+    class Noted(Sampler):
+        def __call__(self) -> Architecture:
+            drawn.append(super().__call__())
+            return drawn[-1]
+
+    space, recipe = space_of(layers=1, hidden_size=8), Recipe(start="noise", batches=2)
+    supernet = Supernet(space, ring.data, recipe, 0, Noted)
+    for _ in range(len(AGGREGATORS)):
+        supernet.epoch()
+    counts = Counter(arch.graph.layers[0].aggregator for arch in drawn)
+    assert counts == dict.fromkeys(AGGREGATORS, 2)
+
+
 def test_every_step_trains_the_widest_hidden_size() -> None:
-    sampler, rng = Sampler(SearchSpace.load("graph")), np.random.default_rng(0)
-    assert {sampler(rng).graph.hidden_size for _ in range(40)} == {128}
+    sampler = Sampler(SearchSpace.load("graph"), 0)
+    assert {sampler().graph.hidden_size for _ in range(40)} == {128}
 
 
-def test_equal_streams_choose_equal_architectures() -> None:
+def test_equal_seeds_choose_equal_architectures() -> None:
     def chosen(seed: int) -> list[str]:
-        sampler, rng = Sampler(SearchSpace.load("graph")), np.random.default_rng(seed)
-        return [sampler(rng).id for _ in range(5)]
+        sampler = Sampler(SearchSpace.load("graph"), seed)
+        return [sampler().id for _ in range(5)]
 
     assert chosen(0) == chosen(0) != chosen(1)
 

@@ -98,9 +98,9 @@ def test_a_step_on_one_architecture_changes_its_own_slices_only(
     )
     recipe = Recipe(batches=1, dropout=0.0)
     shared = Weights(supernet.tensors)
-    Trainer(shared, data, recipe, seed=0).epoch(lambda _rng: arch)
+    Trainer(shared, data, recipe, seed=0).epoch(lambda: arch)
     own = supernet.extract(arch, data.graph)
-    Trainer(own, data, recipe, seed=0).epoch(lambda _rng: arch)
+    Trainer(own, data, recipe, seed=0).epoch(lambda: arch)
 
     def with_slice(whole: Tensor, part: Tensor | None) -> Tensor:
         expected = whole.detach().clone()

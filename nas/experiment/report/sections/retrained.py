@@ -37,7 +37,7 @@ def section(evidence: Evidence) -> Html:
         "retrained",
         "Trained from scratch",
         paragraph(
-            f"The graph branches with the best {shown} by themselves were trained from scratch; the best of them on validation data won.{extra}"
+            f"The graph branches with the best {shown} by themselves were trained from scratch; the best of these and of what competed with them won on validation data.{extra}"
         ),
         table(
             f"{shown} on validation data: of the graph branch alone, as the search had it and trained from scratch, and "
