@@ -60,9 +60,15 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("of_the_recipe", "expected"), [(0.02, 0.005), (0.005, 0.005), (0.001, 0.001)])
 def test_shared_weights_learn_no_faster_than_asked_for(of_the_recipe: float, expected: float) -> None:
-    recipe = Recipe(learning_rate=of_the_recipe, dropout=0.3)
-    found = SupernetConfig(learning_rate=0.005).recipe(recipe)
-    assert found == Recipe(learning_rate=expected, dropout=0.3)
+    recipe = Recipe(learning_rate=of_the_recipe, dropout=0.3, batches=5)
+    found = SupernetConfig(learning_rate=0.005, batches=5).recipe(recipe)
+    assert found == Recipe(learning_rate=expected, dropout=0.3, batches=5)
+
+
+@pytest.mark.parametrize(("of_the_recipe", "expected"), [(3, 5), (9, 9)])
+def test_shared_weights_take_no_fewer_steps_than_asked_for(of_the_recipe: int, expected: int) -> None:
+    found = SupernetConfig(batches=5).recipe(Recipe(batches=of_the_recipe))
+    assert found.batches == expected
 
 
 def test_an_override_leaves_the_mapping_it_was_given_alone() -> None:

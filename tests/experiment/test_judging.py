@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nas.data import PlantedConfig, SplitConfig, planted, split
-from nas.experiment.config import Experiment, SupernetConfig
+from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.judging import supernet_evaluator
@@ -86,10 +86,3 @@ def test_shared_weights_are_the_average_of_slow_epochs_of_many_steps(context: Co
         average.add(trainer.weights)
     expected = average.weights.state()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.state().items())
-
-
-@pytest.mark.parametrize(("rate", "batches"), [(0.02, 3), (0.004, 9)])
-def test_a_recipe_that_is_slower_or_has_more_steps_keeps_them(rate: float, batches: int) -> None:
-    settings = SupernetConfig(learning_rate=SLOW, batches=5)
-    found = settings.recipe(Recipe(learning_rate=rate, batches=batches))
-    assert (found.learning_rate, found.batches) == (min(rate, SLOW), max(batches, 5))
