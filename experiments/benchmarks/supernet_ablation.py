@@ -1,4 +1,4 @@
-"""What lifts a supernet's rank fidelity: its pace and length, the networks it trains, epochs of a candidate's own.
+"""What lifts a supernet's rank fidelity: its pace and length, the networks it trains, how it is judged.
 
 The architectures that judge are drawn by seeds of their own, so that those of `nas fidelity` decide nothing. One supernet
 is little evidence, for one of another seed may be .05 better or worse: every row is the mean of several.
@@ -19,7 +19,7 @@ from nas.experiment.context import Context
 from nas.experiment.stages.fidelity import draw, trained_alone
 from nas.experiment.stages.judging import supernet_evaluator
 from nas.experiment.stages.recipe import recipe_of
-from nas.model.supernet import Sampler, Supernet
+from nas.model.supernet import LENGTH_POWER, Sampler, Supernet
 from nas.model.training import Trainer
 from nas.model.weights import Weights
 from nas.search.fidelity import kendall, regret
@@ -41,6 +41,8 @@ VARIATIONS: tuple[dict[str, Any], ...] = (
     {"batches": 2, "epochs": 12, "learning_rate": 0.007},
     {"sizes": "any"},
     {"sizes": "any", "epochs": 60},
+    {"length_power": 0.0},
+    {"length_power": 1.0},
     {"own_epochs": 2},
 )
 """What differs from the defaults, one row each."""
@@ -68,18 +70,18 @@ def scored(
     for _ in range(setting["epochs"]):
         supernet.epoch()
     trained = time.perf_counter()
-    score = _score(context, recipe, supernet.weights, setting["own_epochs"])
+    score = _score(context, recipe, supernet.weights, setting["own_epochs"], setting["length_power"])
     found = [score(judge) for judge in judges]
     return found, trained - started, (time.perf_counter() - trained) / len(judges)
 
 
 def _score(
-    context: Context, recipe: Recipe, weights: Weights, own_epochs: int
+    context: Context, recipe: Recipe, weights: Weights, own_epochs: int, length_power: float
 ) -> Callable[[Architecture], float]:
     """Return what judges an architecture at the best of some epochs that are trained for it alone; 0: as it is."""
     metric, data, space = context.experiment.metric, context.training, context.experiment.search_space
     if not own_epochs:
-        judge = supernet_evaluator(context, space.only("graph"), weights)
+        judge = supernet_evaluator(context, space.only("graph"), weights, length_power)
         return lambda architecture: judge(architecture)[metric]
     slow = recipe.model_copy(update={"learning_rate": OWN_RATE})
 
@@ -89,7 +91,8 @@ def _score(
         for epoch in range(own_epochs + 1):
             if epoch:
                 trainer.epoch(lambda: architecture)
-            looks.append(supernet_evaluator(context, space, trainer.weights)(architecture)[metric])
+            judge = supernet_evaluator(context, space, trainer.weights, length_power)
+            looks.append(judge(architecture)[metric])
         return max(looks)
 
     return score
@@ -112,7 +115,12 @@ def main(
     truth = {
         judge: result["validation"][experiment.metric] for judge, result in zip(judges, results, strict=True)
     }
-    default = {**SupernetConfig().model_dump(), "sizes": "widest", "own_epochs": 0}
+    default = {
+        **SupernetConfig().model_dump(),
+        "sizes": "widest",
+        "own_epochs": 0,
+        "length_power": LENGTH_POWER,
+    }
     rows = []
     for variation in VARIATIONS:
         setting = default | variation

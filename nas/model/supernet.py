@@ -11,18 +11,40 @@ Aggregators are dealt from shuffled decks, so that each is trained equally often
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from nas.model.averaging import Average
 from nas.model.training import Trainer, TrainingData
 from nas.model.weights import Weights, parameters_of_space, start
 from nas.randomness import stream
-from nas.space.architecture import Architecture
+from nas.space.architecture import Architecture, GraphBranch
 from nas.space.dimension import Value
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
 _AVERAGE = "average/"
+# An item without edges may be of length 0, and stays so.
+_LEAST_LENGTH = 1e-12
+
+LENGTH_POWER = 0.5
+"""What is made of the lengths of items where shared weights are judged by dot products."""
+
+
+def with_tempered_lengths(branch: GraphBranch, items: Tensor, power: float = LENGTH_POWER) -> Tensor:
+    """Return the final states of items (I, D) by which a subnet is judged: for dot products, each of its length ** power.
+
+    An item's length says how much it is recommended to everybody, and shared weights get it wrong: of networks that are
+    trained alone on ML-100K it grows like popularity to the power .22 to .28 (LightGCN, mean, GIN, NGCF), in a
+    supernet from 0 (mean) over .12 (GIN) to .25 (three LightGCN layers), and falls with GAT. By roots of lengths, scores
+    rank architectures as training does much better: Kendall's tau .74 -> .79 on ML-100K, .64 -> .67 on latest-small, .75
+    -> .86 on ML-1M, each the mean of three or four supernets. So they did not by lengths ** 0, nor by the power of
+    popularity that training ends at.
+    """
+    if branch.score != "dot":
+        return items
+    lengths = torch.linalg.vector_norm(items, dim=1, keepdim=True).clamp(min=_LEAST_LENGTH)
+    return items * torch.pow(lengths, power - 1)
 
 
 class Sampler:

@@ -12,7 +12,8 @@ from nas.experiment.folder import RunFolder
 from nas.experiment.stages.judging import supernet_evaluator
 from nas.experiment.stages.supernet import train_supernet
 from nas.model.averaging import Average
-from nas.model.evaluation import evaluate, scorer_of
+from nas.model.evaluation import evaluate, final_states
+from nas.model.ranking import dot_scorer
 from nas.model.supernet import Sampler, Supernet
 from nas.model.training import Trainer
 from nas.model.weights import parameters_of_space, start
@@ -30,7 +31,12 @@ def context(tmp_path: Path) -> Context:
         "search_space": {
             "name": "small",
             "branches": {
-                "graph": {"layers": [0, 1, 2], "hidden_size": [4, 8], "aggregator": ["lightgcn", "gat"]},
+                "graph": {
+                    "layers": [0, 1, 2],
+                    "hidden_size": [4, 8],
+                    "aggregator": ["lightgcn", "gat"],
+                    "score": ["dot", "cosine"],
+                },
                 "item": {},
             },
             "fusion": {"item": [0, 1, 3]},
@@ -48,11 +54,15 @@ def test_a_candidate_is_judged_as_the_slice_of_the_shared_weights_that_it_is(con
     weights = Supernet(space, context.training, RECIPE, 0).weights
     before = weights.state()
     judge = supernet_evaluator(context, space, weights)
-    for genome in ({"layers": 0}, {"layers": 2, "aggregator_1": "gat", "hidden_size": 4}, {"layers": 1}):
+    small_attention = {"layers": 2, "aggregator_1": "gat", "hidden_size": 4}
+    for genome in ({"layers": 0}, small_attention, {"layers": 1}, {"layers": 1, "score": "cosine"}):
         architecture = space.decode({**genome, "fusion.item": 0})
         assert architecture.branches.keys() == {"graph"}
         alone = weights.extract(architecture, context.training.graph)
-        scorer = scorer_of(architecture, alone, context.training.graph)
+        users, items, _ = final_states(architecture, alone, context.training.graph)
+        if architecture.learned.score == "dot":
+            items = items / items.norm(dim=1, keepdim=True).sqrt()
+        scorer = dot_scorer(users, items)
         expected = evaluate(scorer, context.train, context.valid, context.experiment.ks).means
         found = judge(architecture)
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)

@@ -2,10 +2,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import torch
 
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import scorer_of
-from nas.model.supernet import Sampler, Supernet
+from nas.model.supernet import Sampler, Supernet, with_tempered_lengths
 from nas.space import Architecture, Recipe, SearchSpace
 
 
@@ -79,3 +80,21 @@ def test_every_slice_of_a_trained_supernet_has_learned(size: int, ring: Any) -> 
         arch = space.decode({"layers": 1, "hidden_size": size, "aggregator_1": aggregator})
         found = ring.ndcg(scorer_of(arch, supernet.weights, ring.data.graph))
         assert found > {8: 0.15, 32: 0.4}[size] > 2 * ring.popularity, aggregator
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_dot_products_are_judged_by_a_power_of_the_items_lengths(power: float) -> None:
+    branch = Architecture.model_validate({"graph": {"hidden_size": 4, "score": "dot"}}).learned
+    items = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)).double()
+    items[3] = 0
+    found = with_tempered_lengths(branch, items, power)
+    there = [0, 1, 2, 4, 5, 6]
+    assert torch.allclose(found.norm(dim=1)[there], items.norm(dim=1)[there] ** power)
+    assert torch.allclose(torch.cosine_similarity(found, items)[there], torch.ones(6).double())
+    assert torch.equal(found[3], items[3])
+
+
+def test_cosines_have_no_lengths_to_judge_by() -> None:
+    branch = Architecture.model_validate({"graph": {"hidden_size": 4, "score": "cosine"}}).learned
+    items = torch.randn(7, 4)
+    assert with_tempered_lengths(branch, items) is items

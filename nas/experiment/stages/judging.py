@@ -7,6 +7,7 @@ from nas.experiment.stages.fusion import validation_scorer
 from nas.model.evaluation import evaluate, final_states
 from nas.model.network import Propagation
 from nas.model.ranking import DivergedError, Scorer, dot_scorer
+from nas.model.supernet import LENGTH_POWER, with_tempered_lengths
 from nas.model.weights import Weights
 from nas.search.loop import Evaluator
 from nas.search.objectives import QUALITIES, worst
@@ -20,10 +21,12 @@ ALONE = "graph_alone"
 _SHARED_BYTES = 2**30
 
 
-def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -> Evaluator:
+def supernet_evaluator(
+    context: Context, space: SearchSpace, weights: Weights, length_power: float = LENGTH_POWER
+) -> Evaluator:
     """Return the evaluation of an architecture on validation data, its graph branch from shared weights.
 
-    Among the values is also what the graph branch is worth `ALONE`.
+    Among the values is also what the graph branch is worth `ALONE`. Of `length_power` see `with_tempered_lengths`.
     """
     experiment, data = context.experiment, context.training
     widest = max(int(size) for size in space.genes()["hidden_size"])
@@ -37,7 +40,10 @@ def supernet_evaluator(context: Context, space: SearchSpace, weights: Weights) -
             seconds = final_states(architecture, weights, data.graph)[2] if architecture.graph else 0.0
             measured["refresh_seconds"] = seconds
         try:
-            states = states_of(architecture) if architecture.graph else None
+            states = None
+            if architecture.graph:
+                users, items = states_of(architecture)
+                states = users, with_tempered_lengths(architecture.graph, items, length_power)
             scorer = validation_scorer(context, architecture, states)
             found = _quality(context, scorer)
             if states is not None:
