@@ -38,7 +38,7 @@ def print_fidelity(found: dict[str, Any]) -> None:
     for name, row in found["strata"].items():
         table.add_row(f"{name} ({row['n']})", "supernet", shown(row["kendall_tau"]))
     Console(soft_wrap=True).print(table)
-    regrets = ", ".join(f"{k} best {found[f'top{k}_regret']:.2%}" for k in (1, 5, 10))
+    regrets = ", ".join(f"{k} best {found[f'top{k}_regret']:.2%}" for k in (1, 5, 10) if k < found["n"])
     print(f"Spearman's rho {shown(found['spearman'], found['spearman_interval'])}")
     print(f"regret of the supernet's {regrets}")
     each = found["seconds_each"]

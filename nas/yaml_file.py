@@ -56,6 +56,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}:{line} not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    if value is None:
+        raise UserError(f"{where}: nothing is in it; expected a mapping of keys to values")
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected a mapping of keys to values, got {type(value).__name__}")
     return value
@@ -79,6 +81,8 @@ def validate(model: type[Model], value: dict[str, Any], where: str) -> Model:
         # pydantic's words: "Field required"; "Input should be a valid integer, unable to parse string as an integer".
         message = "this key is required" if first["type"] == "missing" else message
         message = message.replace("Input should be", "expected").partition(", unable to parse")[0]
+        if first["type"] == "string_pattern_mismatch":
+            message = f"expected text that matches {first['ctx']['pattern']}"
         given = first.get("input")
         shown = (
             ""

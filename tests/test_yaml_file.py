@@ -49,7 +49,7 @@ def test_a_right_file_becomes_the_model(tmp_path: Path) -> None:
         ),
         ("[a]: 1\n", "file.yaml: line 1: not valid YAML: a key must be a word"),
         ("- a\n", "file.yaml: expected a mapping of keys to values, got list"),
-        ("", "file.yaml: expected a mapping of keys to values, got NoneType"),
+        ("", "file.yaml: nothing is in it; expected a mapping of keys to values"),
         ("name: \x01\n", "file.yaml: not valid YAML: unacceptable character"),
     ],
 )
@@ -87,12 +87,14 @@ def test_what_does_not_fit_is_named_with_its_key(text: str, expected: str) -> No
         ("name: many\n", "file.yaml: name: unknown name 'many'; expected one"),
         ("epochs: many\n", "file.yaml: epochs: expected a valid integer, but got 'many'"),
         ("name: ''\n", "file.yaml: name: give a name, but got ''"),
+        ("word: a/b\n", "file.yaml: word: expected text that matches ^[a-z]*$, but got 'a/b'"),
     ],
 )
 def test_what_was_given_is_told_once(text: str, expected: str) -> None:
     class Named(BaseModel):
         name: str = "one"
         epochs: int = 1
+        word: str = Field(default="", pattern="^[a-z]*$")
 
         @field_validator("name")
         @classmethod

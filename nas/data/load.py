@@ -31,6 +31,10 @@ def load(config: DataConfig, folder: Path) -> Interactions:
         return planted(config.planted or PlantedConfig())
     files, items = _files(config, folder)
     where = ", ".join(str(path) for path in files.values())
+    if items is None:
+        for key in ("item_title", "item_genres"):
+            if getattr(config, key) != DataConfig.model_fields[key].default:
+                raise UserError(f"data.{key}: there is no table of items; say with data.items where it is")
     if config.k_core and len(files) > 1:
         raise UserError(
             f"{where}: k_core would change a split that is fixed; remove data.k_core, or give one file as data.path"

@@ -26,15 +26,18 @@ class Steps:
         """Begin a stage of `total` steps, or of an unknown number."""
         self.name, self.total, self.done = name, total, 0
         self.started = self._said = time.monotonic()
-        self._begun_at = 0
+        self._begun_at, self._note = 0, ""
 
     def begin_at(self, done: int) -> None:
         """Say that `done` steps are there already from an earlier run; they do not count for the time left."""
         self.done = self._begun_at = done
+        if done:
+            self.say("goes on")
 
     def advance(self, note: str = "") -> None:
         """Count one step; `note` is the best so far."""
         self.done += 1
+        self._note = note
         now = time.monotonic()
         if now - self._said >= _SECONDS_BETWEEN_LINES or self.done == self._begun_at + 1:
             self._said = now
@@ -47,7 +50,14 @@ class Steps:
         if self.total and self.done > self._begun_at:
             pace = (time.monotonic() - self.started) / (self.done - self._begun_at)
             left = f", {pace * (self.total - self.done):.0f} s left"
-        print(f"[{self.name}]{count}{left}{', ' + note if note else ''}", file=sys.stderr, flush=True)
+        told = note and f"{',' if count else ''} {note}"
+        print(f"[{self.name}]{count}{left}{told}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Print how long it took, and the last note."""
+        told = self._note and f", {self._note}"
+        took = time.monotonic() - self.started
+        print(f"[{self.name}] done in {took:.1f} s{told}", file=sys.stderr, flush=True)
 
 
 class _Bar(Steps):
@@ -76,7 +86,7 @@ def stage(name: str, total: int | None = None) -> Iterator[Steps]:
         steps = Steps(name, total)
         steps.say("begins")
         yield steps
-        print(f"[{name}] done in {time.monotonic() - steps.started:.1f} s", file=sys.stderr, flush=True)
+        steps.end()
         return
     columns = (
         TextColumn("{task.description:>10}"),

@@ -16,6 +16,7 @@ from nas.experiment.stages.retrain import retrain
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.workers import at_work
 from nas.recommender.precision import PRECISIONS
+from nas.recommender.writer import check_replaceable
 from nas.space.architecture import Architecture
 
 
@@ -119,6 +120,7 @@ class Run:
         chosen = winner if architecture_id is None else architecture_id
         result = self._retrained(chosen)
         additions = additions_of(result, onnx, ann)
+        check_replaceable(Path(folder))
         context = self.opened()
         with self.folder.locked(), with_threads(context.threads):
             test, words = None, ""
@@ -139,7 +141,7 @@ class Run:
         same = [result for result in found if result["id"] == architecture_id]
         if not same:
             raise UserError(
-                f"--architecture {architecture_id}: not retrained in {self.path}; expected one of "
+                f"architecture {architecture_id}: not retrained in {self.path}; expected one of "
                 f"{sorted({result['id'] for result in found})}, or run `nas retrain {self.path} --architecture "
                 f"{architecture_id}` first"
             )
@@ -161,7 +163,7 @@ class Run:
         trials = pl.read_parquet(self.path / "trials.parquet").filter(pl.col("id") == architecture_id)
         if not len(trials):
             raise UserError(
-                f"--architecture {architecture_id}: no trial of {self.path} has this id; "
+                f"architecture {architecture_id}: no trial of {self.path} has this id; "
                 f"expected an id of {self.path / 'trials.parquet'} or of the report, such as {self.pareto[0]['id']}"
             )
         return Architecture.model_validate(json.loads(trials["architecture"][0]))

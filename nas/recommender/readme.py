@@ -128,7 +128,7 @@ Found by graph neural architecture search (nas-recsys).
 trained by
 
 ```json
-{json_text(dict(contents.recipe)).strip()}
+{json_text(_rounded(contents.recipe)).strip()}
 ```
 
 ## All that was measured
@@ -177,6 +177,13 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
         else:
             found.append((prefix + name, value))
     return found
+
+
+def _rounded(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe with as many digits as anybody would type; the manifest has them all."""
+    return {
+        name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in recipe.items()
+    }
 
 
 def _number(value: Any) -> str:

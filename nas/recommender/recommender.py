@@ -1444,7 +1444,7 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     given: dict[str, Any] = {key: value for key, value in vars(asked).items() if value is not None}
     command, _ = given.pop("command"), given.pop("folder", None)
     for option in given.keys() & {"history", "items", "new", "only", "without"}:
-        given[option] = _ids(option, given[option], model._index["item"])
+        given[option] = list(_ids(option, given[option], model._index["item"]))
     for option in given.keys() & {"user", "item"}:
         if len(given[option]) > 1:
             raise InputError(f"--{option} is given {len(given[option])} times; ask for one at a time")
@@ -1456,8 +1456,8 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return
     found = getattr(model, command.replace("-", "_"))(**given)
     if found == []:
-        left_out = given.get("exclude_seen") and given.get("only") != []
-        hint = "; items of the history are left out, see --with-seen" if left_out else ""
+        helps = given.get("exclude_seen") and getattr(model, command)(**given | {"exclude_seen": False})
+        hint = "; items of the history are left out, see --with-seen" if helps else ""
         print(f"recommender: nothing is left that may be in the list{hint}", file=sys.stderr)
     yield from ({"rows": found},) if command == "recommend-all" else (one._asdict() for one in found)
 

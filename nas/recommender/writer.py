@@ -32,7 +32,7 @@ def write_artefact(folder: Path, contents: ArtefactContents, additions: Sequence
         ValueError: a metric is not finite.
     """
     folder = Path(folder).resolve()
-    _check_replaceable(folder)
+    check_replaceable(folder)
     files = _files(contents, additions)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,8 @@ def write_artefact(folder: Path, contents: ArtefactContents, additions: Sequence
     return sum(map(len, files.values()))
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Raise UserError where `folder` holds anything that is no part of an artefact."""
     if not folder.exists():
         return
     if not folder.is_dir():

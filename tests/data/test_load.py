@@ -170,6 +170,8 @@ def test_fixed_parts_take_only_the_columns_they_share(tmp_path: Path) -> None:
         ({"min_rating": 5}, r"only 1 user is left"),
         ({"path": "none.csv"}, r"none\.csv: no such file"),
         ({"items": "none.csv"}, r"none\.csv: no such file"),
+        ({"item_title": "name"}, r"data\.item_title: there is no table of items; say with data\.items where"),
+        ({"item_genres": "tags"}, r"data\.item_genres: there is no table of items"),
         ({"path": "t.json"}, r"t\.json: the name does not tell the format"),
         ({"path": "pairs.csv", "min_rating": 0}, r"min_rating needs ratings"),
         ({"path": "one.csv"}, r"only 1 item is left"),

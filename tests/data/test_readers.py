@@ -161,6 +161,7 @@ def test_every_format_says_when_reading_is_forbidden(
         ("csv", "t.csv", "user,item,rating\n1,2,1e39\n", r"line 2: rating is '1e39'"),
         ("recbole", "t.inter", "user_id:token\titem_id:token\titem_id:float\n1\t2\t3\n", r"two columns are named 'item_id'"),
         ("csv", "t.csv", "user\n1\n", r"no column 'item'"),
+        ("csv", "t.csv", "user,item,rating,rating\n1,2,3,4\n", r"line 1: two columns are called 'rating'; rename one"),
         ("recbole", "t.inter", "user_id:token,item_id:token\n1,2\n", r"line 1: no '\\t' in the header.*','"),
         ("recbole", "t.inter", "uid:token\titem_id:token\n1\t2\n", r"no column 'user_id'; the columns are uid, item_id"),
         ("recbole", "t.inter", "user_id:token\titem_id:token\n1\t\n", r"line 2: empty id in column 'item_id'"),

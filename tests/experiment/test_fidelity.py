@@ -61,7 +61,7 @@ def test_an_ablation_judges_every_setting_by_the_same_trainings(
     assert settings == [(1, "widest", 0), (0, "widest", 0), (1, "any", 0), (1, "widest", 2)]
     assert all(row["range"][0] <= row["kendall_tau"] <= row["range"][1] for row in rows)
     assert all((row["n"], row["draws"], row["supernets"], row["batches"]) == (6, 1, 2, 8) for row in rows)
-    assert rows[0]["range"] != rows[1]["range"]
+    assert len({tuple(row["range"]) for row in rows}) > 1, "settings change something"
     assert len(list((run.path / "fidelity").glob("*-0.json"))) == 6
 
 

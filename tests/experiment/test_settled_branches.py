@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from nas.data.interactions import Interactions
@@ -71,11 +72,11 @@ def test_a_branch_is_chosen_by_what_it_adds_to_the_graph_branch(
     chosen = ItemBranch.model_validate(found["settings"])
     alone, *fusions = beside(context, chosen, states)
     assert found["alone"] == alone
-    best = max(one[metric] for one in fusions)
+    best = max(one[metric] for one in [alone, *fusions])
     assert found["validation"][metric] == best
     # At least as good as whatever a kind begins with, up to a gain that is too small to count.
     for kind in KINDS:
-        _, *others = beside(context, ItemBranch(kind=kind, regularisation=10, l1=0.3).canonical(), states)  # type: ignore[arg-type]
+        others = beside(context, ItemBranch(kind=kind, regularisation=10, l1=0.3).canonical(), states)  # type: ignore[arg-type]
         assert best * 1.001 >= max(one[metric] for one in others)
     assert space.decode({"fusion.item": 1}).item == chosen
 
@@ -101,7 +102,8 @@ def test_nearest_users_are_chosen_by_what_they_add_to_all_others(
             for share in (0.03, 0.06, 0.12)
         ]
         ks = own.experiment.ks
-        return max(evaluate(one, own.train, own.valid, ks, users).means[metric] for one in fusions)
+        means = (evaluate(one, own.train, own.valid, ks, users).means for one in [held, *fusions])
+        return max(one[metric] for one in means)
 
     chosen = UserBranch.model_validate(results["user"]["settings"])
     assert results["user"]["validation"][metric] == pytest.approx(value(chosen))
@@ -111,6 +113,23 @@ def test_nearest_users_are_chosen_by_what_they_add_to_all_others(
     assert len(near) == 2
     assert value(chosen) * 1.001 >= max(map(value, near))
     assert settled.decode({"fusion.user": 1}).user == chosen
+
+
+def test_beside_a_network_that_knows_nothing_a_branch_is_chosen_by_itself(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = torch.Generator().manual_seed(0)
+    users, items = (torch.randn(len(part), 3, generator=noise) for part in states_of(context))
+    monkeypatch.setattr(
+        "nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, (users, items))
+    )
+    _, beside_noise = settle_branches(context)
+    found = beside_noise["item"]
+    chosen = ItemBranch.model_validate(found["settings"])
+    _, *fusions = beside(context, chosen, (users, items))
+    metric = context.experiment.metric
+    assert found["validation"] == found["alone"]
+    assert found["alone"][metric] > max(one[metric] for one in fusions)
 
 
 def test_without_a_graph_branch_each_is_chosen_by_itself(context: Context) -> None:

@@ -250,6 +250,9 @@ def test_a_list_that_is_empty_is_told(artefact: Path, capsys: pytest.CaptureFixt
     assert err == ""
     assert recommender.main([*words, "--with-seen", "--without", json.dumps(had)]) == 0
     assert capsys.readouterr() == ("", f"{told}\n")
+    # Where the history is not what is in the way, nothing is said of it.
+    assert recommender.main([*words, "--without", json.dumps(had)]) == 0
+    assert capsys.readouterr() == ("", f"{told}\n")
 
 
 def test_one_question_at_a_time(refuse: Callable[..., str]) -> None:

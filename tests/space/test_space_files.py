@@ -156,7 +156,7 @@ FAULTS = {
         "line 5: not valid YAML: the key 'aggregator' stands twice",
     ),
     "a list": ("- 1\n", "expected a mapping of keys to values, got list"),
-    "empty": ("", "expected a mapping of keys to values, got NoneType"),
+    "empty": ("", "nothing is in it; expected a mapping of keys to values"),
     "no YAML": ("name: [1\n", "line 2: not valid YAML"),
 }
 

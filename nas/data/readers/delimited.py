@@ -11,7 +11,7 @@ import polars as pl
 
 from nas.data.config import DataConfig
 from nas.data.readers.files import read_text
-from nas.data.readers.table import Table, choose_columns, renamed, typed
+from nas.data.readers.table import USUAL, Table, choose_columns, renamed, typed
 from nas.errors import UserError
 
 DELIMITERS = {
@@ -39,7 +39,12 @@ def read_tsv(path: Path, config: DataConfig) -> pl.DataFrame:
 
 def _read(path: Path, config: DataConfig, delimiter: str) -> pl.DataFrame:
     table = read_table(path, delimiter)
-    return typed(table, choose_columns(table.frame.columns, config, path))
+    names = table.frame.columns
+    for name in (*USUAL.values(), config.user, config.item, config.rating, config.timestamp):
+        # polars' name for the second of them.
+        if f"{name}_duplicated_0" in names:
+            raise UserError(f"{path}, line 1: two columns are called {name!r}; rename one of them")
+    return typed(table, choose_columns(names, config, path))
 
 
 def read_table(path: Path, delimiter: str, *, quote: str | None = '"') -> Table:

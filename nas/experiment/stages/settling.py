@@ -1,4 +1,4 @@
-"""The settings of one closed-form branch, tried on validation data beside the tuned LightGCN."""
+"""The settings of one closed-form branch, tried on validation data beside the tuned LightGCN, and alone."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _LEAST_GAIN = 0.001
 # Items that all settings of an item branch are tried on, at most: time grows with their number cubed.
 _LARGE_CATALOGUE = 4_000
 
-# Of a branch beside others, whose weights sum to 1; the best of them counts. What a few neighbours have had is a small part
+# Of a branch beside others, whose weights sum to 1; the best of them counts, or the branch alone. What a few neighbours have had is a small part
 # of the catalogue, and far above the deviation of the scores of all of it.
 _WEIGHTS = {"spectral": (0.2, 0.4, 0.8), "item": (0.2, 0.4, 0.8), "user": (0.03, 0.06, 0.12)}
 # Beside LightGCN alone, 100 neighbours are best on ML-1M; beside it and the other branches these have a validation NDCG@20 of
@@ -178,10 +178,11 @@ class Settling:
 
     def _judged(self, branch: ClosedForm) -> dict[str, float]:
         scorer, states, (graph, others) = self._held(branch), self._data[2], self._beside
-        if states is None and not others:
-            return self._means(scorer)
-        fusions = (fused(states, graph, [*others, (weight, scorer)]) for weight in _WEIGHTS[self._name])
-        found = [self._means(one) for one in fusions]
+        # Alone too: a network that has learned little is no company.
+        found = [self._means(scorer)]
+        if states is not None or others:
+            fusions = (fused(states, graph, [*others, (weight, scorer)]) for weight in _WEIGHTS[self._name])
+            found += [self._means(one) for one in fusions]
         return max(found, key=lambda one: one[self._context.experiment.metric])
 
     @cached_property
