@@ -236,9 +236,9 @@ def test_every_baseline_has_its_row(make_run: Make) -> None:
 
 def test_the_first_screen_says_who_is_better(make_run: Make) -> None:
     text = Page(report_of(make_run())).text.partition("Every model was tuned")[0]
-    assert "EASE is better by .011 [.005, .018]." in text
-    assert "Against LightGCN (.001 [\u2212.002, .004]) no difference can be claimed." in text
-    assert "The winner beats Popularity (by .212 [.199, .225])" in text
+    assert "EASE is better by .0112 [.0052, .0181]." in text
+    assert "Against LightGCN (.0010 [\u2212.0020, .0040]) no difference can be claimed." in text
+    assert "The winner beats Popularity (by .2120 [.1990, .2250])" in text
     assert "One baseline (ItemKNN) did not run" in text
     assert "943 users" in text
     assert ".360" in text

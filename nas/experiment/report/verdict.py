@@ -63,4 +63,4 @@ def verdict(summary: dict[str, Any]) -> tuple[list[str], bool]:
 
 def _lead(row: dict[str, Any], sign: int) -> str:
     low, mean, high = sorted(sign * value for value in row["difference"][METRIC])
-    return f"{decimal(mean, 3)} {interval(low, high)}"
+    return f"{decimal(mean)} {interval(low, high)}"

@@ -18,6 +18,8 @@ _NAMES = {
     "rp3beta": "RP3beta",
     "ials": "iALS",
     "gfcf": "GF-CF",
+    "mf-bpr": "MF with BPR",
+    "graphsage": "GraphSAGE",
 }
 _UNITS = {
     "refresh_macs": "MACs",
@@ -73,8 +75,8 @@ def decimal(value: float, digits: int = 4, signed: bool = False) -> str:
     return sign + text
 
 
-def interval(low: float, high: float, digits: int = 3) -> str:
-    """Return [.005, .018]."""
+def interval(low: float, high: float, digits: int = 4) -> str:
+    """Return [.0052, .0180]."""
     return f"[{decimal(low, digits)}, {decimal(high, digits)}]"
 
 

@@ -55,7 +55,7 @@ def _row(row: dict[str, Any]) -> list[str]:
     cells: list[str] = []
     for name in _SHOWN:
         low, mean, high = row["difference"][name]
-        cells += [decimal(row["test"][name]), f"{decimal(mean, 4, signed=True)} {interval(low, high, 4)}"]
+        cells += [decimal(row["test"][name]), f"{decimal(mean, signed=True)} {interval(low, high)}"]
     mark = element("span", MARKS[result], class_=f"mark {result}")
     return [
         name_of(row["name"]),
@@ -98,7 +98,7 @@ def _forest(evidence: Evidence) -> Html:
                 name=metric_name(name),
                 marker={"size": 10, "color": COLOURS[number], "symbol": ("circle", "diamond")[number]},
                 text=[
-                    f"{name_of(row['name'])}: {decimal(mean, 4, signed=True)} {interval(low, high, 4)}"
+                    f"{name_of(row['name'])}: {decimal(mean, signed=True)} {interval(low, high)}"
                     for row, (low, mean, high) in zip(rows, differences, strict=True)
                 ],
                 hovertemplate="%{text}<extra></extra>",
