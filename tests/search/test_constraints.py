@@ -52,6 +52,7 @@ def test_a_constraint_is_read_and_said_in_one_spelling(text: str, said: str) -> 
         ("ndcg >= 0.3", "unknown objective 'ndcg'"),
         ("refresh_seconds <= 3", "refresh_seconds is measured, and differs from run to run"),
         ("recall@20 >= 30", "recall@20 lies between 0 and 1"),
+        ("refresh_macs <= -5", "refresh_macs is never below 0; expected a bound that it can keep to"),
         (7, "expected such as"),
     ],
 )
