@@ -48,7 +48,9 @@ class Constraint:
         if name not in COSTS and name.partition("@")[0] not in _UNBOUNDED and not 0 <= bound <= 1:
             raise UserError(f"{name} lies between 0 and 1; expected a bound between them, but got {text!r}")
         if name in COSTS and bound < 0:
-            raise UserError(f"{name} is never below 0; expected a bound that it can keep to, but got {text!r}")
+            raise UserError(
+                f"{name} is never below 0; expected a bound that it can keep to, but got {text!r}"
+            )
         return cls(name, sign, bound)
 
     def __str__(self) -> str:
