@@ -1454,9 +1454,10 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield why._asdict() | {"contributions": len(why.contributions)}
         yield from (one._asdict() for one in why.contributions[:k])
         return
-    found = getattr(model, command.replace("-", "_"))(**given)
+    answer = getattr(model, command.replace("-", "_"))
+    found = answer(**given)
     if found == []:
-        helps = given.get("exclude_seen") and getattr(model, command)(**given | {"exclude_seen": False})
+        helps = given.get("exclude_seen") and answer(**given | {"exclude_seen": False})
         hint = "; items of the history are left out, see --with-seen" if helps else ""
         print(f"recommender: nothing is left that may be in the list{hint}", file=sys.stderr)
     yield from ({"rows": found},) if command == "recommend-all" else (one._asdict() for one in found)

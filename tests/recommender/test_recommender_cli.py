@@ -250,6 +250,9 @@ def test_a_list_that_is_empty_is_told(artefact: Path, capsys: pytest.CaptureFixt
     assert err == ""
     assert recommender.main([*words, "--with-seen", "--without", json.dumps(had)]) == 0
     assert capsys.readouterr() == ("", f"{told}\n")
+    fold_in = ["fold-in", "--history", json.dumps(had), "--only", json.dumps(had), "--folder", str(artefact)]
+    assert recommender.main(fold_in) == 0
+    assert capsys.readouterr() == ("", f"{told}; items of the history are left out, see --with-seen\n")
     # Where the history is not what is in the way, nothing is said of it.
     assert recommender.main([*words, "--without", json.dumps(had)]) == 0
     assert capsys.readouterr() == ("", f"{told}\n")

@@ -31,8 +31,8 @@ _LEAST_GAIN = 0.001
 # Items that all settings of an item branch are tried on, at most: time grows with their number cubed.
 _LARGE_CATALOGUE = 4_000
 
-# Of a branch beside others, whose weights sum to 1; the best of them counts, or the branch alone. What a few neighbours have had is a small part
-# of the catalogue, and far above the deviation of the scores of all of it.
+# Of a branch beside others, whose weights sum to 1; the best of them counts, or the branch alone. What a few neighbours
+# have had is a small part of the catalogue, and far above the deviation of the scores of all of it.
 _WEIGHTS = {"spectral": (0.2, 0.4, 0.8), "item": (0.2, 0.4, 0.8), "user": (0.03, 0.06, 0.12)}
 # Beside LightGCN alone, 100 neighbours are best on ML-1M; beside it and the other branches these have a validation NDCG@20 of
 # .2120, and 25 neighbours .2129.
