@@ -3,9 +3,10 @@
 Each step trains one random architecture of the widest hidden size (the largest of the sandwich rule; Yu and Huang, ICCV
 2019). Columns start in the order of the singular values, so a narrow slice of a wide network is a good network by
 itself; where narrow ones are trained too, candidates are ranked less well (`results/benchmarks/supernet_ablation.json`),
-as they were by a wide and a random one a step, their gradients brought to one length (a tau of .72 where the widest alone had .75).
-Aggregators are dealt from shuffled decks, so that each is trained equally often (strict fairness; Chu et al., ICCV
-2021). What is kept are the weights' averages over the epochs, as of networks that are trained alone.
+as they were by a wide and a random one a step, their gradients brought to one length (a tau of .72 where the widest alone
+had .75, both judged by whole lengths of the items). Aggregators are dealt from shuffled decks, so that each is trained
+equally often (strict fairness; Chu et al., ICCV 2021). What is kept are the weights' averages over the epochs, as of
+networks that are trained alone.
 """
 
 from collections import defaultdict

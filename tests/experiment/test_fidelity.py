@@ -118,5 +118,6 @@ def test_the_command_prints_the_rankings(
         main()
     assert stopped.value.code == 0
     told = capsys.readouterr().out
-    for words in ("6 architectures", "another training seed", "refresh macs", "regret"):
+    for words in ("6 architectures", "another training seed", "refresh macs", "regret", "5 best"):
         assert words in told
+    assert "10 best" not in told, "of six there are no ten"

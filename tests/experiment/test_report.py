@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from nas.baselines import BASELINES, TRAINED
 from nas.experiment.config import Experiment
 from nas.experiment.folder import RunFolder
 from nas.experiment.report import write_report
@@ -24,7 +25,7 @@ from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.importance import importance
 from nas.experiment.report.sections.pareto import pair_front
 from nas.experiment.report.verdict import outcome
-from nas.experiment.report.wording import decimal, duration, listed, metric_name
+from nas.experiment.report.wording import decimal, duration, listed, metric_name, name_of
 from nas.search.constraints import Constraint
 from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate
@@ -467,6 +468,11 @@ def test_the_front_of_a_pair_is_the_front() -> None:
         cost, quality = rng.integers(0, 12, 60).astype(float), rng.integers(0, 12, 60).astype(float)
         expected = np.flatnonzero(front_mask(np.column_stack([cost, -quality])))
         assert sorted(pair_front(cost, quality)) == expected.tolist()
+
+
+@pytest.mark.parametrize("key", [*BASELINES, *TRAINED])
+def test_every_baseline_is_called_as_its_authors_do(key: str) -> None:
+    assert name_of(key) != key
 
 
 @pytest.mark.parametrize(

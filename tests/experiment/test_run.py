@@ -197,6 +197,8 @@ def test_retrain_and_export_another_architecture(finished: nas.Run, tmp_path: Pa
         patch.setattr(nas.Run, "opened", None)  # it is told before any data is read
         with pytest.raises(UserError, match="no trial"):
             finished.retrain("0000000000")
+        with pytest.raises(UserError, match="which is no part of an artefact"):
+            finished.export(finished.path)
 
 
 def test_an_export_is_reproducible(finished: nas.Run, tmp_path: Path) -> None:

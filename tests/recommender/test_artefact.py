@@ -118,6 +118,13 @@ def test_an_empty_folder_is_used_and_parents_are_made(make: Make, tmp_path: Path
     assert Recommender.load(tmp_path / "new" / "deep").recommend("u1")
 
 
+def test_the_readme_rounds_the_recipe_and_the_manifest_does_not(make: Make, tmp_path: Path) -> None:
+    recipe = {"loss": "bpr", "temperature": 0.12000000000000001, "batches": 2}
+    write_artefact(tmp_path / "out", replace(make(), recipe=recipe))
+    assert '"temperature": 0.12\n' in (tmp_path / "out" / "README.md").read_text()
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["recipe"] == recipe
+
+
 def test_a_link_to_a_folder_stays_a_link(make: Make, copy: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(copy)
     write_artefact(tmp_path / "link", make(seed=1))

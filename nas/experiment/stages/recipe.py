@@ -2,8 +2,8 @@
 
 The recipe cannot be chosen on the supernet, which is itself trained by one. So LightGCN is tuned first: it trains in
 seconds, its best recipe serves its relatives, and its best training is the LightGCN baseline. Its score (dot product or
-cosine) and its layers (two or three) are tuned along, for each score needs a temperature of its own. The best retrained candidates are then
-tuned each for itself, starting from there, with fewer trainings than LightGCN had.
+cosine) and its layers (two or three) are tuned along, for each score needs a temperature of its own. The best retrained
+candidates are then tuned each for itself, starting from there, with fewer trainings than LightGCN had.
 """
 
 from typing import Any
