@@ -45,8 +45,9 @@ class Held:
 
     def __init__(self, scorer: Scorer, users: NDArray[np.int64], n_users: int) -> None:
         """Keep those of `users`, (n,) increasing: n x I float32."""
+        # Cloned, for a scorer may write its next block over the last.
         blocks = [
-            standardised(scorer(torch.from_numpy(block)))
+            standardised(scorer(torch.from_numpy(block))).clone()
             for block in np.array_split(users, max(1, len(users) // 512))
         ]
         self._scores = torch.cat(blocks)

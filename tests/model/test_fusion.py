@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.model.fusion import Held, fused, standardised, standardised_scorer, standardised_states
+from nas.model.ranking import dot_scorer
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,6 +36,13 @@ def test_held_scores_are_those_of_the_users_that_are_asked_for() -> None:
     torch.testing.assert_close(found, standardised(scores[[8, 1]].clone()))
     found.fill_(0)  # the caller's to overwrite
     assert held(torch.tensor([8])).abs().sum() > 0
+
+
+def test_held_scores_are_not_those_of_the_last_block_that_a_scorer_wrote() -> None:
+    users, items = draw(1600, 4), draw(6, 4, seed=1)
+    held = Held(dot_scorer(users, items), np.arange(1600), 1600)
+    found = held(torch.tensor([0, 1599]))
+    torch.testing.assert_close(found, standardised(users[[0, 1599]] @ items.t()), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("learned", [True, False])
