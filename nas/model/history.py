@@ -130,15 +130,25 @@ def counted_by(
     )
 
 
-def largest_of_columns(weights: Tensor | csr_array, count: int) -> csr_array:
-    """Return `weights` (I, J) with the `count` largest magnitudes of each column alone; equal to the last, more; 0: all."""
-    if not isinstance(weights, Tensor):
-        return csr_array(_largest_of_rows(csr_array(weights.T), count).T) if count else weights
-    magnitude = weights.abs()
-    if 0 < count < len(weights):
-        bound = magnitude.t().contiguous().topk(count, dim=1, sorted=False).values.amin(1)
-        weights = weights.where(magnitude >= bound, 0)
-    return csr_array(weights.numpy())
+def largest_entries(weights: Tensor | csr_array, count: int) -> csr_array:
+    """Return `weights` (I, J) with its `count` * J largest magnitudes alone; equal to the last, more; 0: all.
+
+    Not the largest of each column: what many others speak for has many weights, and some items hardly any. Packages and
+    what they need (4,731 items, EASE, validation NDCG@20): .5333 with all weights, .5332 with 300 an item so chosen,
+    .5242 with 300 of each column.
+    """
+    values = weights.data if isinstance(weights, csr_array) else weights.numpy()
+    most = count * weights.shape[1]
+    if 0 < most < values.size:
+        magnitude = np.abs(values).ravel()
+        magnitude.partition(values.size - most)
+        bound = magnitude[values.size - most]
+        values = np.where(np.abs(values) < bound, np.float32(0), values)
+    if not isinstance(weights, csr_array):
+        return csr_array(values)
+    kept = csr_array((values, weights.indices, weights.indptr), weights.shape, copy=True)
+    kept.eliminate_zeros()
+    return kept
 
 
 def largest_products(

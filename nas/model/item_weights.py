@@ -18,7 +18,7 @@ from nas.model.history import (
     compact,
     counted_by,
     histories_of,
-    largest_of_columns,
+    largest_entries,
     largest_products,
 )
 from nas.model.neighbourhood_regression import neighbourhood_regression
@@ -67,7 +67,7 @@ def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tenso
             found = neighbourhood_regression(gram, branch.l1, branch.regularisation)
         else:
             found = sparse_regression(co_occurrences(interactions, branch), branch.l1, branch.regularisation)
-        return compact(largest_of_columns(found, branch.neighbours))
+        return compact(largest_entries(found, branch.neighbours))
     timed = branch.proximity > 0 and interactions.timestamp is not None
     if branch.kind == "next":
         weights = next_weights(
@@ -81,7 +81,7 @@ def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tenso
         weights = ease_weights_by_users(csr_array(weighted), branch.regularisation, branch.dropout)
     else:
         weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
-    return compact(largest_of_columns(weights, branch.neighbours)) if branch.neighbours else weights
+    return compact(largest_entries(weights, branch.neighbours)) if branch.neighbours else weights
 
 
 def ease_weights(gram: torch.Tensor, regularisation: float, dropout: float = 0.0) -> torch.Tensor:

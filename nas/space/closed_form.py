@@ -111,7 +111,7 @@ class ItemBranch(BaseModel):
     """An item of the history d steps before the end of its user's time line counts 1 / (1 + d / recency), half at d =
     recency; 0 counts all alike, as does data without timestamps."""
     neighbours: int = Field(default=0, ge=0)
-    """Weights kept for each item, the largest; 0 keeps all."""
+    """So many weights times the number of items are kept, the largest of all; 0 keeps all. cosine: of each item so many."""
 
     def __str__(self) -> str:
         return ", ".join(filter(None, [f"item {self.kind}", _said(self)]))
