@@ -90,7 +90,9 @@ def test_nearest_users_are_chosen_by_what_they_add_to_all_others(
     monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
     own = context_of(space, tmp_path / "users")
     settled, results = settle_branches(own)
-    others = Architecture.model_validate({"graph": NETWORK.graph, "item": results["item"]["settings"]})
+    before = own.folder.read_json("branches/item.json")
+    assert before is not None
+    others = Architecture.model_validate({"graph": NETWORK.graph, "item": before["settings"]})
     best, _ = weigh(own, others, states)
     users, weights = own.judged_users, best.weights
     item = own.closed_forms.held(others.item)  # type: ignore[arg-type]
@@ -113,6 +115,61 @@ def test_nearest_users_are_chosen_by_what_they_add_to_all_others(
     assert len(near) == 2
     assert value(chosen) * 1.001 >= max(map(value, near))
     assert settled.decode({"fusion.user": 1}).user == chosen
+
+
+@pytest.mark.parametrize("preferred", [None, *KINDS])
+def test_the_kind_of_item_weights_is_the_best_of_the_close_ones_beside_all_branches(
+    preferred: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SPACE | {"branches": SPACE["branches"] | {"user": {"neighbours": [5, 40]}}}
+    own = context_of(space, tmp_path)
+    metric, states = own.experiment.metric, states_of(own)
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
+    monkeypatch.setattr("nas.experiment.stages.branches._CLOSE", 0.5)
+
+    def worth(branches: dict[str, Any]) -> dict[str, float]:
+        whole = {"graph": NETWORK.graph, "item": branches["item"], "user": branches["user"]}
+        return weigh(own, Architecture.model_validate(whole), states)[1]
+
+    if preferred:
+        monkeypatch.setattr(
+            "nas.experiment.stages.branches._beside_all",
+            lambda _context, one: {metric: float(one.genes()["item.kind"] == (preferred,))},
+        )
+    settled, results = settle_branches(own)
+    found, user = results["item"], results["user"]["settings"]
+    assert set(found["beside_all"]) == set(KINDS)
+    kind = found["settings"]["kind"]
+    if preferred:
+        assert kind == preferred
+    else:
+        for other in KINDS:
+            climbed = own.folder.read_json(f"branches/item-{other}.json")
+            assert climbed is not None
+            of_kind = ItemBranch.model_validate(climbed["genome"])
+            branch = found["settings"] if other == kind else of_kind
+            value = worth({"item": branch, "user": user})[metric]
+            assert found["beside_all"][other] == pytest.approx(value)
+        assert found["beside_all"][kind] == max(found["beside_all"].values())
+    assert settled.decode({"fusion.item": 1}).item == ItemBranch.model_validate(found["settings"])
+    alone = Held(
+        fit_items(ItemBranch.model_validate(found["settings"]), own.train),
+        own.judged_users,
+        own.train.n_users,
+    )
+    assert found["alone"] == evaluate(alone, own.train, own.valid, own.experiment.ks, own.judged_users).means
+    assert settle_branches(own)[1] == results
+
+
+def test_kinds_that_are_far_behind_are_not_weighed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SPACE | {"branches": SPACE["branches"] | {"user": {"neighbours": [5, 40]}}}
+    own, states = context_of(space, tmp_path), states_of(context_of(space, tmp_path / "other"))
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
+    monkeypatch.setattr("nas.experiment.stages.branches._CLOSE", 1.0)
+    _, results = settle_branches(own)
+    assert results["item"] == own.folder.read_json("branches/item.json")
 
 
 def test_beside_a_network_that_knows_nothing_a_branch_is_chosen_by_itself(

@@ -78,6 +78,11 @@ class Settling:
         return None
 
     @property
+    def name(self) -> str:
+        """The branch's."""
+        return self._name
+
+    @property
     def kinds(self) -> tuple[Value, ...]:
         """The kinds of weights that can be fitted; of the spectral branch, itself."""
         return self._genes.get("kind", (self._name,))
