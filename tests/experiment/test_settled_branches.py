@@ -90,9 +90,7 @@ def test_nearest_users_are_chosen_by_what_they_add_to_all_others(
     monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
     own = context_of(space, tmp_path / "users")
     settled, results = settle_branches(own)
-    before = own.folder.read_json("branches/item.json")
-    assert before is not None
-    others = Architecture.model_validate({"graph": NETWORK.graph, "item": before["settings"]})
+    others = Architecture.model_validate({"graph": NETWORK.graph, "item": results["item"]["settings"]})
     best, _ = weigh(own, others, states)
     users, weights = own.judged_users, best.weights
     item = own.closed_forms.held(others.item)  # type: ignore[arg-type]
@@ -121,15 +119,21 @@ def test_nearest_users_are_chosen_by_what_they_add_to_all_others(
 def test_the_kind_of_item_weights_is_the_best_of_the_close_ones_beside_all_branches(
     preferred: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = SPACE | {"branches": SPACE["branches"] | {"user": {"neighbours": [5, 40]}}}
+    space = SPACE | {"branches": SPACE["branches"] | {"user": {"neighbours": [5, 40], "power": [1, 4]}}}
     own = context_of(space, tmp_path)
     metric, states = own.experiment.metric, states_of(own)
     monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
     monkeypatch.setattr("nas.experiment.stages.branches._CLOSE", 0.5)
 
-    def worth(branches: dict[str, Any]) -> dict[str, float]:
-        whole = {"graph": NETWORK.graph, "item": branches["item"], "user": branches["user"]}
-        return weigh(own, Architecture.model_validate(whole), states)[1]
+    def users_beside(item: ItemBranch) -> UserBranch:
+        space = own.experiment.search_space.settled(item)
+        settling = Settling(own, space, "user", lambda: (NETWORK, states))
+        genome = settling.climb(settling.climb(settling.start("user")))
+        return UserBranch.model_validate(settling.space.decode(genome).model_dump())
+
+    def worth(item: ItemBranch) -> float:
+        whole = {"graph": NETWORK.graph, "item": item, "user": users_beside(item)}
+        return weigh(own, Architecture.model_validate(whole), states)[1][metric]
 
     if preferred:
         monkeypatch.setattr(
@@ -137,27 +141,27 @@ def test_the_kind_of_item_weights_is_the_best_of_the_close_ones_beside_all_branc
             lambda _context, one: {metric: float(one.genes()["item.kind"] == (preferred,))},
         )
     settled, results = settle_branches(own)
-    found, user = results["item"], results["user"]["settings"]
+    found = results["item"]
+    item = ItemBranch.model_validate(found["settings"])
     assert set(found["beside_all"]) == set(KINDS)
-    kind = found["settings"]["kind"]
     if preferred:
-        assert kind == preferred
+        assert item.kind == preferred
     else:
-        for other in KINDS:
-            climbed = own.folder.read_json(f"branches/item-{other}.json")
+        for kind in KINDS:
+            climbed = own.folder.read_json(f"branches/item-{kind}.json")
             assert climbed is not None
-            of_kind = ItemBranch.model_validate(climbed["genome"])
-            branch = found["settings"] if other == kind else of_kind
-            value = worth({"item": branch, "user": user})[metric]
-            assert found["beside_all"][other] == pytest.approx(value)
-        assert found["beside_all"][kind] == max(found["beside_all"].values())
-    assert settled.decode({"fusion.item": 1}).item == ItemBranch.model_validate(found["settings"])
-    alone = Held(
-        fit_items(ItemBranch.model_validate(found["settings"]), own.train),
-        own.judged_users,
-        own.train.n_users,
-    )
-    assert found["alone"] == evaluate(alone, own.train, own.valid, own.experiment.ks, own.judged_users).means
+            one = item if kind == item.kind else ItemBranch.model_validate(climbed["genome"]).canonical()
+            assert found["beside_all"][kind] == pytest.approx(worth(one))
+        assert found["beside_all"][item.kind] == max(found["beside_all"].values())
+    assert UserBranch.model_validate(results["user"]["settings"]) == users_beside(item)
+    assert settled.decode({"fusion.item": 1, "fusion.user": 1}).branches == {
+        "graph": settled.decode({}).graph,
+        "item": item,
+        "user": users_beside(item),
+    }
+    held = Held(fit_items(item, own.train), own.judged_users, own.train.n_users)
+    alone = evaluate(held, own.train, own.valid, own.experiment.ks, own.judged_users)
+    assert found["alone"] == alone.means
     assert settle_branches(own)[1] == results
 
 

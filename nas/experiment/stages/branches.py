@@ -8,9 +8,9 @@ fit is far cheaper than a training. On a large catalogue, where it is not, the s
 most popular items, and then only the regularisation anew on all of them: on latest-small it is 10 there, 1 on the popular
 ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
 
-In the end the kinds of item weights that come close are weighed once more, each beside all branches: what a kind is worth
-depends on what the others hold already. Packages and what they need, 11,840 x 4,731: EASE is ahead beside LightGCN, and
-with nearest users as well SLIM is (NDCG@20 .5366 and .5408).
+In the end the kinds of item weights that come close are weighed once more, each beside all branches, with nearest users of
+its own: what a kind is worth depends on what the others hold already. Packages and what they need, 11,840 x 4,731: EASE is
+ahead beside LightGCN, and with nearest users as well SLIM is (NDCG@20 .5366 and .5408).
 """
 
 import time
@@ -48,15 +48,15 @@ def settle_branches(context: Context) -> tuple[SearchSpace, dict[str, dict[str, 
     results: dict[str, dict[str, Any]] = {}
     for name in CLOSED_FORMS:
         if name in context.experiment.search_space.branches.names:
-            results[name] = context.done(_file(name), partial(_settle, context, name))
+            results[name] = context.done(_file(name), partial(_settle, context, name, dict(results)))
     if results.keys() > {"item"} and "settings" in results["item"]:
-        results["item"] = context.done("branches/kinds.json", partial(_weigh_kinds, context, results))
+        results |= context.done("branches/kinds.json", partial(_weigh_kinds, context, results))["results"]
     return _settled(context, results), results
 
 
 def climb_kind(context: Context, name: str, kind: Value) -> None:
     """Find the best settings of one kind of weights; leave them, and all that were tried, in the run folder."""
-    started, settling = time.perf_counter(), _settling(context, name)
+    started, settling = time.perf_counter(), _settling(context, name, _kept(context))
     with stage(f"{name} branch" if kind == name else f"{name} branch, {kind}", len(settling.steps)) as steps:
         found = settling.climb(settling.start(kind), steps.advance)
     tried = [[branch.model_dump(mode="json"), means] for branch, means in settling.values.items()]
@@ -64,8 +64,8 @@ def climb_kind(context: Context, name: str, kind: Value) -> None:
     context.folder.write_json(_file(name, kind), {"genome": found, "tried": tried, "seconds": seconds})
 
 
-def _settle(context: Context, name: str) -> dict[str, Any]:
-    settling = _settling(context, name)
+def _settle(context: Context, name: str, before: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    settling = _settling(context, name, before)
     if settling.obstacle is not None:
         return {"skipped": settling.obstacle}
     # What suits one kind of weights does not suit another: each climbs once, the best once more.
@@ -78,36 +78,47 @@ def _settle(context: Context, name: str) -> dict[str, Any]:
         _take_in(settling, one)
     chosen: Genome = settling.climb(max((one["genome"] for one in climbed), key=settling.value))
     seconds = sum(one["seconds"] for one in climbed) - started
-    return _result(context, settling, chosen) | {"seconds": seconds + time.perf_counter()}
+    return _result(context, settling, chosen, before) | {"seconds": seconds + time.perf_counter()}
 
 
 def _weigh_kinds(context: Context, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the item branch's result after its kinds were weighed beside all branches, where more than one comes close.
+    """Return {results}: those that change when the kinds of item weights that come close are weighed beside all branches.
 
-    `beside_all` holds what they are worth there.
+    `beside_all` of the item branch's holds what they are worth there. Nothing changes where no other kind comes close.
     """
     started, metric = time.perf_counter(), context.experiment.metric
-    settled, settling = results["item"], _settling(context, "item")
+    settling = _settling(context, "item", results)
     climbed = {kind: context.folder.read_json(_file("item", kind)) for kind in settling.kinds}
     values = {kind: max(means[metric] for _, means in one["tried"]) for kind, one in climbed.items()}
-    chosen = settled["settings"]["kind"]
+    chosen = results["item"]["settings"]["kind"]
     close = [kind for kind, value in values.items() if value >= _CLOSE * max(values.values())]
     others = [kind for kind in close if kind != chosen]
     if not others:
-        return settled
-    rows, found = {chosen: settled}, {}
+        return {"results": {}}
+    rows, found = {chosen: results}, {}
     with stage("kinds of item weights", len(others) + 1) as steps:
         for kind in [chosen, *others]:
             if kind != chosen:
                 _take_in(settling, climbed[kind])
-                rows[kind] = _result(context, settling, climbed[kind]["genome"])
-            found[kind] = _beside_all(context, _settled(context, results | {"item": rows[kind]}))
+                item = _result(context, settling, climbed[kind]["genome"], results)
+                rows[kind] = _with_users(context, results | {"item": results["item"] | item})
+            found[kind] = _beside_all(context, _settled(context, rows[kind]))
             steps.advance(f"{kind} {metric} {found[kind][metric]:.4f}")
     best = max(found, key=lambda kind: merit(found[kind], context.experiment.search.constraints, metric))
-    return rows[best] | {
+    item = rows[best]["item"] | {
         "beside_all": {kind: means[metric] for kind, means in found.items()},
-        "seconds": settled["seconds"] + time.perf_counter() - started,
+        "seconds": results["item"]["seconds"] + time.perf_counter() - started,
     }
+    return {"results": rows[best] | {"item": item}}
+
+
+def _with_users(context: Context, results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return results with the user branch, if there is one, settled beside the others of them."""
+    if "settings" not in results.get("user", {}):
+        return results
+    settling = _settling(context, "user", results)
+    genome = settling.climb(settling.climb(settling.start("user")))
+    return results | {"user": results["user"] | _result(context, settling, genome, results)}
 
 
 def _beside_all(context: Context, space: SearchSpace) -> dict[str, float]:
@@ -123,11 +134,13 @@ def _take_in(settling: Settling, climbed: dict[str, Any]) -> None:
     settling.values |= {form.model_validate(branch): means for branch, means in climbed["tried"]}
 
 
-def _result(context: Context, settling: Settling, genome: Genome) -> dict[str, Any]:
+def _result(
+    context: Context, settling: Settling, genome: Genome, before: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """Return the result of some settings; where they were chosen on some items, the regularisation is anew on all."""
     tried = len(settling.values)
     if settling.items < context.train.n_items:
-        settling = _settling(context, settling.name, all_items=True)
+        settling = _settling(context, settling.name, before, all_items=True)
         with stage(f"{settling.name} branch, all items", None) as steps:
             genome = settling.walk("regularisation", genome, steps.advance)
         tried += len(settling.values)
@@ -151,12 +164,19 @@ def _settled(context: Context, results: dict[str, dict[str, Any]]) -> SearchSpac
     return space
 
 
-def _settling(context: Context, name: str, *, all_items: bool = False) -> Settling:
-    """Return the settling of a branch, those before it being settled."""
+def _settling(
+    context: Context, name: str, results: dict[str, dict[str, Any]], *, all_items: bool = False
+) -> Settling:
+    """Return the settling of a branch, those before it being settled as `results` say."""
     before = takewhile(lambda other: other != name, CLOSED_FORMS)
-    held = {other: context.folder.read_json(_file(other)) for other in before}
-    space = _settled(context, {other: result for other, result in held.items() if result})
+    space = _settled(context, {other: results[other] for other in before if other in results})
     return Settling(context, space, name, partial(_lightgcn, context), all_items=all_items)
+
+
+def _kept(context: Context) -> dict[str, dict[str, Any]]:
+    """Return the results that the run folder holds."""
+    held = {name: context.folder.read_json(_file(name)) for name in CLOSED_FORMS}
+    return {name: result for name, result in held.items() if result}
 
 
 def _lightgcn(context: Context) -> Network | None:
