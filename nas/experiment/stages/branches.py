@@ -33,7 +33,7 @@ from nas.space.dimension import Value
 from nas.space.search_space import SearchSpace
 
 # Of the best kind's quality beside LightGCN: with less, a kind is not weighed again.
-_CLOSE = 0.97
+_CLOSE = 0.98
 
 
 def settle_branches(context: Context) -> tuple[SearchSpace, dict[str, dict[str, Any]]]:
