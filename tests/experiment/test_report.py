@@ -261,6 +261,40 @@ def test_the_page_fetches_nothing(make_run: Make) -> None:
     assert policy.startswith("default-src 'none'")
 
 
+def test_branches_are_told_with_what_they_are_worth(make_run: Make) -> None:
+    item = {"kind": "ease", "regularisation": 10.0, "l1": 1.0, "dropout": 0.0, "neighbours": 300}
+    value = {"ndcg@20": 0.3123, "recall@20": 0.4}
+    branches = {
+        "spectral": {"skipped": "whatever its settings, it costs <more>", "seconds": 0.1},
+        "item": {
+            "settings": item,
+            "alone": value,
+            "validation": {**value, "ndcg@20": 0.3277},
+            "beside_all": {"ease": 0.3301, "slim": 0.3342},
+            "tried": 1234,
+            "seconds": 71.0,
+        },
+    }
+    folder = make_run()
+    winner = folder.read_json("summary.json")["winner"]  # type: ignore[index]
+    architecture = winner["architecture"] | {"item": item, "fusion": {"graph": 0.75, "item": 0.25}}
+    html = report_of(folder, branches=branches, winner=winner | {"architecture": architecture})
+    page, rows = Page(html), rows_of(html)
+    assert "the kinds of item weights that come close have SLIM .3342 and EASE .3301." in page.text
+    assert "item .3123 .3277 0.25 EASE, regularisation 10, neighbours 300 1,234 1 min 11 s" in rows
+    assert any(
+        row.startswith("spectral \u2013 \u2013 \u2013 skipped: whatever its settings, it costs <more>")
+        for row in rows
+    )
+    slim = branches["item"] | {"settings": item | {"kind": "slim"}, "beside_all": {}}
+    html = report_of(
+        folder, branches={"item": slim}, winner=winner | {"architecture": {"item": slim["settings"]}}
+    )
+    assert any(" 1 SLIM, regularisation 10, l1 1, neighbours 300" in row for row in rows_of(html))
+    assert "come close" not in html
+    assert 'id="branches"' not in report_of(folder, branches={})
+
+
 def test_names_are_escaped(make_run: Make) -> None:
     html = report_of(make_run())
     assert HOSTILE not in html

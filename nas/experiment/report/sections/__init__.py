@@ -6,6 +6,7 @@ from nas.experiment.report.evidence import Evidence
 from nas.experiment.report.markup import Html
 from nas.experiment.report.sections import (
     baselines,
+    branches,
     fidelity,
     groups,
     hypervolume,
@@ -25,6 +26,7 @@ SECTIONS: tuple[Callable[[Evidence], Html], ...] = (
     pareto.section,
     winner.section,
     importance.section,
+    branches.section,
     retrained.section,
     fidelity.section,
     hypervolume.section,
