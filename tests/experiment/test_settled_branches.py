@@ -37,8 +37,9 @@ PLANTED = {"users": 150, "items": 90, "blocks": 6, "interactions_per_user": 10}
 KINDS = "ease", "slim", "cosine"
 
 
-def context_of(space: dict[str, Any], folder: Path) -> Context:
+def context_of(space: dict[str, Any], folder: Path, more: dict[str, Any] | None = None) -> Context:
     values = {"data": {"source": "planted", "planted": PLANTED}, "search_space": space, "threads": 1}
+    values |= more or {}
     return Context.open(Experiment.parse(values, "test", folder), folder / "run")
 
 
@@ -163,6 +164,22 @@ def test_the_kind_of_item_weights_is_the_best_of_the_close_ones_beside_all_branc
     alone = evaluate(held, own.train, own.valid, own.experiment.ks, own.judged_users)
     assert found["alone"] == alone.means
     assert settle_branches(own)[1] == results
+
+
+def test_a_kind_of_which_nothing_may_be_had_is_not_weighed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SPACE | {"branches": SPACE["branches"] | {"user": {"neighbours": [5, 40]}}}
+    bound = {"search": {"constraints": ["artefact_bytes <= 150000"]}}
+    own = context_of(space, tmp_path, bound)
+    states = states_of(own)
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
+    monkeypatch.setattr("nas.experiment.stages.branches._CLOSE", 0.01)
+    _, results = settle_branches(own)
+    tried = {kind: own.folder.read_json(f"branches/item-{kind}.json")["tried"] for kind in KINDS}  # type: ignore[index]
+    assert {kind for kind in KINDS if tried[kind]} == {"slim"}
+    assert results["item"]["settings"]["kind"] == "slim"
+    assert "beside_all" not in results["item"]
 
 
 def test_kinds_that_are_far_behind_are_not_weighed_again(
