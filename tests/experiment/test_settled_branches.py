@@ -182,6 +182,29 @@ def test_a_kind_of_which_nothing_may_be_had_is_not_weighed_again(
     assert "beside_all" not in results["item"]
 
 
+@pytest.mark.parametrize(
+    ("least", "preferred", "users"),
+    [(152_000, "slim", True), (158_000, "slim", False), (158_000, "ease", False)],
+)
+def test_users_stand_beside_a_kind_where_there_is_room_for_them(
+    least: int, preferred: str, users: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branches = SPACE["branches"] | {"user": {"neighbours": [5, 40]}}
+    space = SPACE | {"branches": branches, "fusion": {"graph": 1, "item": 1, "user": [0, 1]}}
+    own = context_of(space, tmp_path, {"search": {"constraints": [f"artefact_bytes <= {least}"]}})
+    metric, states = own.experiment.metric, states_of(own)
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
+    monkeypatch.setattr("nas.experiment.stages.branches._CLOSE", 0.01)
+    monkeypatch.setattr(
+        "nas.experiment.stages.branches._beside_all",
+        lambda _context, one: {metric: float(one.genes()["item.kind"] == (preferred,))},
+    )
+    settled, results = settle_branches(own)
+    assert results["item"]["settings"]["kind"] == preferred
+    assert ("settings" in results["user"], "skipped" in results["user"]) == (users, not users)
+    assert ("user" in settled.branches.names) == users
+
+
 def test_kinds_that_are_far_behind_are_not_weighed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,12 +119,14 @@ def _weigh_kinds(context: Context, results: dict[str, dict[str, Any]]) -> dict[s
 
 
 def _with_users(context: Context, results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return results with the user branch, if there is one, settled beside the others of them."""
-    if "settings" not in results.get("user", {}):
+    """Return results with the user branch, if the space has one, settled beside the others of them."""
+    if "user" not in results:
         return results
-    settling = _settling(context, "user", results)
+    settling, seconds = _settling(context, "user", results), {"seconds": results["user"]["seconds"]}
+    if settling.obstacle is not None:
+        return results | {"user": seconds | {"skipped": settling.obstacle}}
     genome = settling.climb(settling.climb(settling.start("user")))
-    return results | {"user": results["user"] | _result(context, settling, genome, results)}
+    return results | {"user": seconds | _result(context, settling, genome, results)}
 
 
 def _beside_all(context: Context, space: SearchSpace) -> dict[str, float]:
