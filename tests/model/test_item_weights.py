@@ -253,15 +253,6 @@ def test_slim_solves_for_the_co_occurrences_that_the_branch_counts(small: Intera
     assert all(np.abs(scores(one, data) - found).max() > 0.01 for one in others)
 
 
-def test_slim_keeps_its_largest_weights_alone(small: Interactions) -> None:
-    whole = ItemBranch(kind="slim", regularisation=0.5, l1=0.1)
-    kept = weights_of(whole.model_copy(update={"neighbours": 2}), small)
-    weights = sparse_regression(co_occurrences(small, whole), 0.1, 0.5).toarray()
-    assert ((weights > 0).sum(0) > 2).any()
-    bound = np.sort(weights, axis=None)[-2 * small.n_items]
-    np.testing.assert_array_equal(kept, np.where(weights >= bound, weights, 0))
-
-
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("proximity", [0.0, 2.0])
 @pytest.mark.parametrize("times", [False, True])

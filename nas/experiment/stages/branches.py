@@ -33,20 +33,23 @@ from nas.space.closed_form import CLOSED_FORMS
 from nas.space.dimension import Value
 from nas.space.search_space import SearchSpace
 
+Results = dict[str, dict[str, Any]]
+
 # Of the best kind's quality beside LightGCN: with less, a kind is not weighed again.
 _CLOSE = 0.98
 
 
-def settle_branches(context: Context) -> tuple[SearchSpace, dict[str, dict[str, Any]]]:
+def settle_branches(context: Context) -> tuple[SearchSpace, Results]:
     """Return the space with settled closed-form branches, and by name {settings, validation, alone, items, tried, seconds}.
 
     They stand beside the LightGCN whose recipe the run has chosen; without one, each stands alone. `validation` are the
-    metrics beside it, `alone` those of the branch itself.
+    metrics beside it, `alone` those of the branch itself. `beside_all` of the item branch, where several kinds of weights
+    come close, says what each is worth beside all branches.
 
     A branch that cannot be fitted on this catalogue, or whose every setting costs more than the experiment allows, is
     taken out of the space; its result is {skipped: reason}.
     """
-    results: dict[str, dict[str, Any]] = {}
+    results: Results = {}
     for name in CLOSED_FORMS:
         if name in context.experiment.search_space.branches.names:
             results[name] = context.done(_file(name), partial(_settle, context, name, dict(results)))
@@ -66,7 +69,7 @@ def climb_kind(context: Context, name: str, kind: Value) -> None:
     context.folder.write_json(_file(name, kind), {"genome": found, "tried": tried, "seconds": seconds})
 
 
-def _settle(context: Context, name: str, before: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _settle(context: Context, name: str, before: Results) -> dict[str, Any]:
     settling = _settling(context, name, before)
     if settling.obstacle is not None:
         return {"skipped": settling.obstacle}
@@ -79,14 +82,14 @@ def _settle(context: Context, name: str, before: dict[str, dict[str, Any]]) -> d
     for one in climbed:
         _take_in(settling, one)
     chosen: Genome = settling.climb(max((one["genome"] for one in climbed), key=settling.value))
-    seconds = sum(one["seconds"] for one in climbed) - started
-    return _result(context, settling, chosen, before) | {"seconds": seconds + time.perf_counter()}
+    result = _result(context, settling, chosen, before)
+    return result | {"seconds": sum(one["seconds"] for one in climbed) + time.perf_counter() - started}
 
 
-def _weigh_kinds(context: Context, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _weigh_kinds(context: Context, results: Results) -> dict[str, Any]:
     """Return {results}: those that change when the kinds of item weights that come close are weighed beside all branches.
 
-    `beside_all` of the item branch's holds what they are worth there. Nothing changes where no other kind comes close.
+    Nothing changes where no other kind comes close.
     """
     started, metric = time.perf_counter(), context.experiment.metric
     settling = _settling(context, "item", results)
@@ -118,7 +121,7 @@ def _weigh_kinds(context: Context, results: dict[str, dict[str, Any]]) -> dict[s
     return {"results": rows[best] | {"item": item}}
 
 
-def _with_users(context: Context, results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _with_users(context: Context, results: Results) -> Results:
     """Return results with the user branch, if the space has one, settled beside the others of them."""
     if "user" not in results:
         return results
@@ -142,9 +145,7 @@ def _take_in(settling: Settling, climbed: dict[str, Any]) -> None:
     settling.values |= {form.model_validate(branch): means for branch, means in climbed["tried"]}
 
 
-def _result(
-    context: Context, settling: Settling, genome: Genome, before: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+def _result(context: Context, settling: Settling, genome: Genome, before: Results) -> dict[str, Any]:
     """Return the result of some settings; where they were chosen on some items, the regularisation is anew on all."""
     tried = len(settling.values)
     if settling.items < context.train.n_items:
@@ -162,7 +163,7 @@ def _result(
     }
 
 
-def _settled(context: Context, results: dict[str, dict[str, Any]]) -> SearchSpace:
+def _settled(context: Context, results: Results) -> SearchSpace:
     space: SearchSpace = context.experiment.search_space
     for name, result in results.items():
         if "skipped" in result:
@@ -172,16 +173,14 @@ def _settled(context: Context, results: dict[str, dict[str, Any]]) -> SearchSpac
     return space
 
 
-def _settling(
-    context: Context, name: str, results: dict[str, dict[str, Any]], *, all_items: bool = False
-) -> Settling:
+def _settling(context: Context, name: str, results: Results, *, all_items: bool = False) -> Settling:
     """Return the settling of a branch, those before it being settled as `results` say."""
     before = takewhile(lambda other: other != name, CLOSED_FORMS)
     space = _settled(context, {other: results[other] for other in before if other in results})
     return Settling(context, space, name, partial(_lightgcn, context), all_items=all_items)
 
 
-def _kept(context: Context) -> dict[str, dict[str, Any]]:
+def _kept(context: Context) -> Results:
     """Return the results that the run folder holds."""
     held = {name: context.folder.read_json(_file(name)) for name in CLOSED_FORMS}
     return {name: result for name, result in held.items() if result}
