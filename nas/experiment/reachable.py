@@ -177,4 +177,4 @@ def _size(branch: ClosedForm) -> tuple[object, ...]:
         return branch.neighbours, branch.recency == 0
     coarse = branch.kind, (branch.rating == 0, branch.recency == 0), branch.neighbours
     # How many weights of SLIM's are not 0 is known when they are found.
-    return (*coarse, branch) if branch.kind == "slim" else coarse
+    return (*coarse, branch.fitted()) if branch.kind == "slim" else coarse

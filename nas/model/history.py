@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nas.data.interactions import Interactions
 from nas.model.timeline import ages_of
+from nas.space.closed_form import ClosedForm, ItemBranch
 
 # Above this share of entries a sparse matrix is larger than a dense one, and slower to multiply with.
 _DENSE = 0.3
@@ -115,6 +116,26 @@ def histories_of(interactions: Interactions, rating: float = 0.0) -> csr_array:
         values = np.maximum(1 + rating * np.clip(z, -2, 2), 0.1).astype(np.float32)
     shape = (interactions.n_users, interactions.n_items)
     return csr_array((values, interactions.item, interactions.offsets), shape=shape)
+
+
+def with_settings(model: HistoryModel, branch: ClosedForm, interactions: Interactions) -> HistoryModel:
+    """Return the model of `branch`, given that of `branch.fitted()`: what of its settings needs no fit."""
+    if not isinstance(branch, ItemBranch):
+        return counted_by(model, interactions, recency=branch.recency)
+    model = counted_by(model, interactions, rating=branch.rating, recency=branch.recency)
+    if not branch.debias:
+        return model
+    popularity = np.bincount(interactions.item, minlength=interactions.n_items)
+    shares = ((1 + popularity) ** -branch.debias).astype(np.float32)
+    return replace(model, weights=_of_columns(model.weights, shares))
+
+
+def _of_columns(weights: Tensor | csr_array | Unformed, shares: NDArray[np.float32]) -> Tensor | csr_array:
+    """Return weights (I, I), each column times its share (I,)."""
+    if isinstance(weights, Tensor):
+        return weights * torch.from_numpy(shares)
+    assert isinstance(weights, csr_array), "item-item weights are formed"
+    return csr_array((weights.data * shares[weights.indices], weights.indices, weights.indptr), weights.shape)
 
 
 def counted_by(

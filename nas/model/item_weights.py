@@ -16,10 +16,10 @@ from nas.model.co_occurrences import co_occurrences, sparse_co_occurrences, user
 from nas.model.history import (
     HistoryModel,
     compact,
-    counted_by,
     histories_of,
     largest_entries,
     largest_products,
+    with_settings,
 )
 from nas.model.neighbourhood_regression import neighbourhood_regression
 from nas.model.sparse_regression import sparse_regression
@@ -53,7 +53,7 @@ def item_obstacle(kind: str, interactions: Interactions) -> str | None:
 def fit_items(branch: ItemBranch, interactions: Interactions) -> HistoryModel:
     """Find the weights of an item branch."""
     model = HistoryModel(histories_of(interactions), _item_weights(branch, interactions))
-    return counted_by(model, interactions, rating=branch.rating, recency=branch.recency)
+    return with_settings(model, branch, interactions)
 
 
 def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tensor | csr_array:

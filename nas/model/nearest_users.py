@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.data.interactions import Interactions
 from nas.graph.compiled import compiled
 from nas.graph.threads import in_threads, ranges_of
-from nas.model.history import HistoryModel, counted_by, histories_of
+from nas.model.history import HistoryModel, histories_of, with_settings
 from nas.model.lists import catalogue_of
 from nas.space.closed_form import UserBranch
 
@@ -29,7 +29,7 @@ _ALIKE = 1 - 1e-5
 def fit_users(branch: UserBranch, interactions: Interactions) -> HistoryModel:
     """Return the scores of a user branch."""
     model = HistoryModel(histories_of(interactions), NearestUsers(branch, interactions))
-    return counted_by(model, interactions, recency=branch.recency)
+    return with_settings(model, branch, interactions)
 
 
 class NearestUsers:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nas.data.interactions import Interactions
 from nas.graph import Graph
-from nas.model.history import HistoryModel, compact, counted_by, histories_of, largest_products
+from nas.model.history import HistoryModel, compact, histories_of, largest_products, with_settings
 from nas.model.via_users import ViaUsers
 from nas.randomness import stream
 from nas.space.closed_form import SpectralBranch
@@ -28,7 +28,7 @@ _WHOLE = 4_000
 
 def fit_spectral(branch: SpectralBranch, interactions: Interactions, graph: Graph, seed: int) -> HistoryModel:
     """Make the filters of a spectral branch; `graph` is made of the same interactions."""
-    return counted_by(_filters(branch, interactions, graph, seed), interactions, recency=branch.recency)
+    return with_settings(_filters(branch, interactions, graph, seed), branch, interactions)
 
 
 def _filters(branch: SpectralBranch, interactions: Interactions, graph: Graph, seed: int) -> HistoryModel:

@@ -110,6 +110,8 @@ class ItemBranch(BaseModel):
     recency: float = Field(default=0.0, ge=0)
     """An item of the history d steps before the end of its user's time line counts 1 / (1 + d / recency), half at d =
     recency; 0 counts all alike, as does data without timestamps."""
+    debias: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda power: power == 0)
+    """The score of an item that n users had is divided by (1 + n) ** debias, as in RP3beta (Paudel et al., TiiS 2017)."""
     neighbours: int = Field(default=0, ge=0)
     """So many weights times the number of items are kept, the largest of all; 0 keeps all. cosine: of each item so many."""
 
@@ -127,8 +129,8 @@ class ItemBranch(BaseModel):
         return self.model_copy(update=plain[self.kind])
 
     def fitted(self) -> "ItemBranch":
-        """Return the settings that a fit depends on; the others say how its histories count."""
-        return self.canonical().model_copy(update={"rating": 0.0, "recency": 0.0})
+        """Return the settings that a fit depends on; the others say how its histories and its scores count."""
+        return self.canonical().model_copy(update={"rating": 0.0, "recency": 0.0, "debias": 0.0})
 
 
 ClosedForm = SpectralBranch | ItemBranch | UserBranch

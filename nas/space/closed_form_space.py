@@ -96,6 +96,7 @@ class ItemSpace(_ClosedFormSpace[ItemBranch]):
     proximity: Dimension = Dimension(choices=(0.0,))
     rating: Dimension = Dimension(choices=(0.0,))
     recency: Dimension = Dimension(choices=(0.0,))
+    debias: Dimension = Dimension(choices=(0.0,))
     neighbours: Dimension = Dimension(choices=(0,))
 
     @classmethod

@@ -64,10 +64,18 @@ def test_branches_that_belong_together_climb_together(monkeypatch: pytest.Monkey
 def test_the_better_of_two_climbs_counts(start: Fusion | None, monkeypatch: pytest.MonkeyPatch) -> None:
     # Two summits: a small one near the usual weights, a high one that is reached from where a search has been.
     def summits(item: float, user: float) -> float:
-        return max(5 - abs(item - 4) - abs(user - 2), 8 - abs(item - 14) - abs(user - 13))
+        return max(5 - abs(item - 4) - abs(user - 2), 8 - 4 * abs(item - 15) - 4 * abs(user - 15))
 
     found = relative(weighed(summits, start, monkeypatch))
-    assert found == ((4, 2) if start is None else (14, 13))
+    assert found == ((4, 2) if start is None else (15, 15))
+
+
+def test_item_weights_and_nearest_users_may_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    # From where the network leads, the way to the higher summit is downhill.
+    def summits(item: float, user: float) -> float:
+        return max(5 - abs(item - 4) - abs(user - 2), 8 - abs(item - 13) - abs(user - 10))
+
+    assert relative(weighed(summits, None, monkeypatch)) == (13, 10)
 
 
 def test_what_does_not_help_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

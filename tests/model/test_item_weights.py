@@ -172,6 +172,19 @@ def test_an_item_counts_by_its_age_and_its_rating_and_weights_do_not(kind: str, 
     assert other.fitted() == branch.fitted() != branch.model_copy(update={"neighbours": 4}).fitted()
 
 
+@pytest.mark.parametrize("kind", ["ease", "slim", "next", "cosine"])
+def test_scores_are_divided_by_a_power_of_what_many_had(kind: str, small: Interactions) -> None:
+    data = timed(small)
+    branch = ItemBranch.model_validate({"kind": kind, "neighbours": 5, "recency": 2.0, "debias": 0.35})
+    had = np.bincount(data.item, minlength=data.n_items)
+    assert len(set(had)) > 2
+    plain = branch.model_copy(update={"debias": 0.0})
+    np.testing.assert_allclose(scores(branch, data), scores(plain, data) / (1 + had) ** 0.35, rtol=1e-5)
+    # No fit of its own, and no larger than without.
+    assert branch.fitted() == plain.fitted()
+    assert fit_items(branch, data).entries == fit_items(plain, data).entries
+
+
 def test_each_item_keeps_its_nearest_by_cosine(small: Interactions) -> None:
     branch = ItemBranch(kind="cosine", neighbours=2)
     weights = weights_of(branch, small)

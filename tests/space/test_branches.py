@@ -65,6 +65,14 @@ def test_fusions_without_the_user_branch_keep_the_ids_that_they_had_before_there
     assert fused.values()["fusion"] == {"graph": 0.5, "spectral": 0.0, "item": 0.0, "user": 0.5}
 
 
+def test_an_item_branch_without_a_debias_keeps_the_id_that_it_had_before_there_was_one() -> None:
+    plain = Architecture(item=ItemBranch())
+    assert "debias" not in plain.values()["item"]
+    assert ItemBranch(debias=0.2).model_dump()["debias"] == 0.2
+    assert Architecture(item=ItemBranch(debias=0.2)).id != plain.id
+    assert str(ItemBranch(debias=0.2)) == "item ease, debias 0.2"
+
+
 def test_the_user_branch_says_all_of_its_settings() -> None:
     assert str(UserBranch()) == "users, neighbours 50, power 3, rarity 0.5"
     assert str(UserBranch(recency=3)) == "users, neighbours 50, power 3, rarity 0.5, recency 3"

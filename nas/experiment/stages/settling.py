@@ -16,7 +16,7 @@ from nas.experiment.stages.fusion import States, weigh
 from nas.experiment.stages.partners import closed_form_branches
 from nas.model.evaluation import evaluate, sample_users
 from nas.model.fusion import Held, fused
-from nas.model.history import HistoryModel, counted_by
+from nas.model.history import HistoryModel, with_settings
 from nas.model.item_weights import fit_items, item_obstacle
 from nas.model.nearest_users import fit_users
 from nas.model.ranking import Scorer
@@ -215,9 +215,7 @@ class Settling:
             # The last alone, for it may be large.
             self._fits.clear()
             self._fits[one] = self._fit(one)
-        rating = branch.rating if isinstance(branch, ItemBranch) else 0.0
-        model = counted_by(self._fits[one], train, rating=rating, recency=branch.recency)
-        return Held(model, self._users, train.n_users)
+        return Held(with_settings(self._fits[one], branch, train), self._users, train.n_users)
 
     def _fit(self, branch: ClosedForm) -> HistoryModel:
         train = self._data[0]
