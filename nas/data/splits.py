@@ -107,7 +107,7 @@ def fixed(interactions: Interactions, config: SplitConfig) -> Parts:
     parts = interactions.part.copy()
     if not (parts == VALID).any():
         train = np.flatnonzero(parts == TRAIN)
-        if _asks_for_what_comes_next(interactions):
+        if comes_next(*(interactions.select(parts == part) for part in (TRAIN, TEST))):
             parts[train] = _latest(interactions, train, config.seed, config.valid, 0.0)
         else:
             user = interactions.user[train]
@@ -179,20 +179,20 @@ def _from_end(interactions: Interactions, rows: LongArray) -> tuple[LongArray, L
     return size, from_end
 
 
-# Of the users with both parts: nothing in train is later than anything in test for so many, and all of test is later
-# than all of train for so many, for times may be coarse.
-_NEVER_BEFORE, _AFTER = 0.95, 0.5
+# Of the users with both parts: nothing in the earlier is later than anything in the later for so many, and all of the later
+# is later than all of the earlier for so many, for times may be coarse: where the latest of MovieLens 100K are held out,
+# 100 and 47 %, for it has several ratings a second; where random ones are, .2 and 0 %.
+_NEVER_BEFORE, _AFTER = 0.95, 0.25
 
 
-def _asks_for_what_comes_next(interactions: Interactions) -> bool:
-    """Say whether the test part follows the training part in the time lines of nearly all users."""
-    if interactions.timestamp is None or interactions.part is None:
+def comes_next(earlier: Interactions, later: Interactions) -> bool:
+    """Say whether a part follows another in the time lines of nearly all users; not without timestamps."""
+    if earlier.timestamp is None or later.timestamp is None:
         return False
-    train, test = interactions.part == TRAIN, interactions.part == TEST
     highest, lowest = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-    end, begin = np.full(interactions.n_users, lowest), np.full(interactions.n_users, highest)
-    np.maximum.at(end, interactions.user[train], interactions.timestamp[train])
-    np.minimum.at(begin, interactions.user[test], interactions.timestamp[test])
+    end, begin = np.full(earlier.n_users, lowest), np.full(earlier.n_users, highest)
+    np.maximum.at(end, earlier.user, earlier.timestamp)
+    np.minimum.at(begin, later.user, later.timestamp)
     judged = (end > lowest) & (begin < highest)
     never_before, after = (begin >= end)[judged], (begin > end)[judged]
     return bool(judged.any() and never_before.mean() >= _NEVER_BEFORE and after.mean() >= _AFTER)

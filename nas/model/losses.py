@@ -34,11 +34,17 @@ class Batch:
         users: (B,) int64, each once.
         owner: (P,) int64, the position in `users` of each positive pair's user, increasing.
         items: (P,) int64, its item.
+        weights: (P,) floating, what it counts, above 0, or None where all pairs count 1.
     """
 
     users: Tensor
     owner: Tensor
     items: Tensor
+    weights: Tensor | None = None
+
+    def weighted(self, values: Tensor, pairs: slice = slice(None)) -> Tensor:
+        """Return values of some pairs, each times its weight."""
+        return values if self.weights is None else values * self.weights[pairs]
 
 
 Loss = Callable[[Tensor, Tensor, Batch, Recipe, torch.Generator], Tensor]
@@ -102,7 +108,7 @@ def _over_users(
 
 
 def softmax(users: Tensor, items: Tensor, batch: Batch, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Cross-entropy of each positive item against the catalogue, mean over the pairs.
+    """Cross-entropy of each positive item against the catalogue, times the pair's weight, mean over the pairs.
 
     A batch holds whole users, so one row of scores serves all pairs of a user: on ML-100K an epoch costs what 943
     rows cost, not 80,000. A catalogue larger than `recipe.negatives` is represented by that many items drawn
@@ -120,7 +126,7 @@ def _whole_softmax(
     users: Tensor, items: Tensor, batch: Batch, recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
     n_pairs = len(batch.items)
-    count = torch.bincount(batch.owner, minlength=len(batch.users)).to(users.dtype)
+    count = torch.bincount(batch.owner, batch.weights, len(batch.users)).to(users.dtype)
     grad_users = torch.zeros_like(users)
 
     def work(_number: int, rows: slice, pairs: slice, scores: Tensor, sums: list[Tensor]) -> None:
@@ -130,12 +136,12 @@ def _whole_softmax(
         torch.mm(queries, items.t(), out=scores)
         scores.sub_(scores.amax(1, keepdim=True))
         flat, places = scores.view(-1), owner * len(items) + batch.items[pairs]
-        loss -= flat.index_select(0, places).sum()
+        loss -= batch.weighted(flat.index_select(0, places), pairs).sum()
         total = scores.exp_().sum(1)
         loss += total.log() @ count[rows]
-        # What follows is the scores' gradient, up to `share`: count / total * scores, less 1 at each positive.
+        # What follows is the scores' gradient, up to `share`: count / total * scores, less its weight at each positive.
         share = count[rows] / total
-        flat.index_add_(0, places, -1 / share.index_select(0, owner))
+        flat.index_add_(0, places, batch.weighted(-1 / share.index_select(0, owner), pairs))
         share = share.unsqueeze(1) / n_pairs
         # A user is in a batch once, so no two cores write to one row.
         grad_users[batch.users[rows]] = (scores @ items) * (share / recipe.temperature)
@@ -164,8 +170,8 @@ def _sampled_softmax(
         total = scores.sub_(highest).exp_().sum(1)
         rest = total.log() + highest.squeeze(1) + weight
         margin = rest.index_select(0, owner) - dots(queries, owner, items, bought)
-        loss += F.softplus(margin).sum()
-        wrong = torch.sigmoid(margin) / n_pairs
+        loss += batch.weighted(F.softplus(margin), pairs).sum()
+        wrong = batch.weighted(torch.sigmoid(margin), pairs) / n_pairs
         share = torch.zeros_like(total).index_add_(0, owner, wrong).div_(total).unsqueeze(1)
         grad_queries = (scores @ candidates).mul_(share)
         add_weighted_rows(grad_queries, owner, -wrong, items, bought)
@@ -190,12 +196,12 @@ def _bpr(
     n_pairs, owners = len(batch.items), batch.users.index_select(0, batch.owner)
     margin = dots(users, owners, items, batch.items) - dots(users, owners, items, drawn)
     margin /= recipe.temperature
-    wrong = torch.sigmoid(-margin) / (n_pairs * recipe.temperature)
+    wrong = batch.weighted(torch.sigmoid(-margin)) / (n_pairs * recipe.temperature)
     grad_users, grad_items = torch.zeros_like(users), torch.zeros_like(items)
     for chosen, weight in ((batch.items, -wrong), (drawn, wrong)):
         add_weighted_rows(grad_users, owners, weight, items, chosen)
         add_weighted_rows(grad_items, chosen, weight, users, owners)
-    return F.softplus(-margin).mean(), grad_users, grad_items
+    return batch.weighted(F.softplus(-margin)).mean(), grad_users, grad_items
 
 
 LOSSES: dict[str, Loss] = {"softmax": softmax, "bpr": bpr}

@@ -24,6 +24,13 @@ class Recipe(BaseModel):
     """Factor of the squared length of the embeddings that a step's loss uses."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the embeddings' entries that a training step hides."""
+    # The next two are left out where they are 0, so that trainings keep the names that they had before there were such.
+    rating: float = Field(default=0.0, ge=0, exclude_if=lambda share: share == 0)
+    """A training pair counts 1 + rating * z in the loss, z the normal score of its rating's rank, within -2 to 2; 0
+    counts all alike, as does data without ratings."""
+    recency: float = Field(default=0.0, ge=0, exclude_if=lambda age: age == 0)
+    """A training pair d steps before the end of its user's time line counts 1 / (1 + d / recency) in the loss; 0 counts
+    all alike, as does data without timestamps."""
     batches: int = Field(default=2, ge=1)
     """Least number of parts that an epoch divides the users into, one step each. A step costs a propagation over the
     whole graph, so few large steps are the cheaper way to the same quality; where the loss costs more than that (many

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nas.data import SPLITS, DataConfig, Interactions, PlantedConfig, Split, SplitConfig, load, planted, split
+from nas.data.splits import comes_next
 from nas.errors import UserError
 
 FEW = settings(max_examples=25)
@@ -139,6 +140,23 @@ def test_what_is_carved_out_of_train_is_the_latest_where_test_is_what_comes_next
     assert len(found.valid) == pytest.approx(0.1 * len(pairs) * 0.8, rel=0.3)
     # Of places 0 to 15, or 0 to 19, the mean.
     assert carved > 13.5 if later else 8.5 < carved < 10.5
+
+
+@pytest.mark.parametrize("same", [1, 2, 4])
+def test_what_comes_next_is_known_from_coarse_times_too(same: int) -> None:
+    # So many interactions have the same time; parts are cut between two of them for some users, at a time for others.
+    rng = np.random.default_rng(0)
+    pairs = {
+        (user, int(item)): (n + user % 4) // same
+        for user in range(60)
+        for n, item in enumerate(rng.permutation(30)[:20])
+    }
+    parts = split(build(pairs), SplitConfig(strategy="latest", valid=0.2, test=0.2))
+    assert comes_next(parts.train, parts.valid)
+    assert not comes_next(parts.valid, parts.train)
+    assert not comes_next(replace(parts.train, timestamp=None), parts.valid)
+    drawn = split(build(pairs), SplitConfig(valid=0.2, test=0.2))
+    assert not comes_next(drawn.train, drawn.valid)
 
 
 def test_times_that_tell_nothing_apart_carve_at_random() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from tiny_experiment import TINY
 
@@ -11,6 +12,7 @@ import nas
 from nas.experiment.context import Context
 from nas.experiment.stages.fusion import full_scorer
 from nas.experiment.stages.retrain import refitted_states
+from nas.experiment.storage import open_journal
 from nas.model.ranking import top_items
 from nas.space import Architecture
 
@@ -40,7 +42,9 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         "data": {"path": str(folder / "events.csv")},
         "split": {"strategy": request.param},
         "search_space": TINY["search_space"]
-        | {"branches": branches, "fusion": {"graph": [1, 0], "item": [1, 0]}},
+        | {"branches": branches, "fusion": {"graph": [1, 0], "item": [1, 0]}, "recipe": {"recency": [0, 1]}},
+        "recipe": {"trials": 4},
+        "retrain": TINY["retrain"] | {"epochs": 20},
         "baselines": {"names": ["ease", "mf-bpr"], "recipes": 1},
     }
     return nas.search(values, folder / "run")
@@ -49,6 +53,13 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def test_age_counts_where_what_comes_next_is_asked_for_and_not_where_anything_is(run: nas.Run) -> None:
     chosen = run.summary["branches"]["item"]["settings"]["recency"]
     assert chosen == (0 if run.experiment.name == "random" else 1)
+    # And in the loss of the network: for a random split, age is not even tried.
+    journal = open_journal(run.experiment, run.path, "recipe")
+    trials = optuna.load_study(study_name="recipe", storage=journal).trials
+    tried = [trial.params.get("recency", 0) for trial in trials]
+    assert tried[:2] == ([0] if run.experiment.name == "random" else [0, 1])
+    recipe = run.folder.read_json("recipe.json")["recipe"]
+    assert recipe.get("recency", 0) == (run.experiment.name != "random")
 
 
 def test_what_is_exported_ranks_as_the_run_does_and_folds_in_by_order(run: nas.Run, tmp_path: Path) -> None:

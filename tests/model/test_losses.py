@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +119,38 @@ def test_bpr_is_its_formula(users: Tensor, items: Tensor, batch: Batch) -> None:
         total.append(-torch.sigmoid((user @ items[item] - user @ items[negative]) / 0.3).log())
     expected = torch.stack(total).mean()
     assert_same(bpr(users, items, batch, Recipe(temperature=0.3), stream(3)), expected, (users, items))
+
+
+@pytest.mark.parametrize(("name", "negatives"), [("softmax", 9), ("softmax", 5), ("bpr", 9)])
+def test_a_pair_counts_its_weight(
+    name: str, negatives: int, users: Tensor, items: Tensor, batch: Batch
+) -> None:
+    loss, recipe = LOSSES[name], Recipe(temperature=0.3, negatives=negatives)
+    weights = torch.tensor([2.0, 0.5, 1.0, 0.25, 3.0, 0.75], dtype=torch.float64)
+    # A loss is linear in the weights: what counts 2 and what counts 3 more is what counts 5.
+    other = weights.flip(0)
+    parts = [loss(users, items, replace(batch, weights=one), recipe, stream(5)) for one in (weights, other)]
+    whole = loss(users, items, replace(batch, weights=weights + other), recipe, stream(5))
+    assert_same(whole, parts[0] + parts[1], (users, items))
+    plain, ones = (
+        loss(users, items, replace(batch, weights=one), recipe, stream(5))
+        for one in (None, torch.ones_like(weights))
+    )
+    assert_same(ones, plain, (users, items))
+
+
+@pytest.mark.parametrize("chunk", [2**19, 9])
+def test_weighted_softmax_is_the_weighted_cross_entropy(
+    users: Tensor, items: Tensor, batch: Batch, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.model.losses._CHUNK", chunk)
+    weights = torch.tensor([2.0, 0.5, 1.0, 0.25, 3.0, 0.75], dtype=torch.float64)
+    rows = users[batch.users][batch.owner] @ items.t() / 0.3
+    expected = (F.cross_entropy(rows, batch.items, reduction="none") * weights).mean()
+    found = softmax(
+        users, items, replace(batch, weights=weights), Recipe(temperature=0.3, negatives=9), stream()
+    )
+    assert_same(found, expected, (users, items))
 
 
 @pytest.mark.parametrize("name", LOSSES)

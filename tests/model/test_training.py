@@ -8,9 +8,19 @@ import torch
 
 from nas.data import Interactions
 from nas.model.fitting import new_trainer
+from nas.model.history import histories_of
 from nas.model.losses import LOSSES
 from nas.model.ranking import DivergedError
-from nas.model.training import Trainer, TrainingData, batches, epoch_cost, in_one_unit, steps_of
+from nas.model.timeline import ages_of
+from nas.model.training import (
+    Trainer,
+    TrainingData,
+    batches,
+    epoch_cost,
+    in_one_unit,
+    pair_weights,
+    steps_of,
+)
 from nas.model.weights import Weights, parameters_of_space, start
 from nas.space import Architecture, Recipe, SearchSpace
 
@@ -109,6 +119,36 @@ def test_batches_hold_every_user_once_with_all_its_items(
         assert all(bool((batch.owner.diff() >= 0).all()) for batch in found)
     assert len(found) == parts
     assert max(len(batch.users) for batch in found) - min(len(batch.users) for batch in found) <= 1
+
+
+def test_a_pair_weighs_by_its_rating_and_its_age(small: Interactions) -> None:
+    rng = np.random.default_rng(0)
+    rated = replace(
+        small,
+        rating=rng.integers(1, 6, len(small)).astype(np.float32),
+        timestamp=rng.integers(0, 9, len(small)) * 60,
+    )
+    found = pair_weights(rated, Recipe(rating=0.3, recency=2.0))
+    assert found is not None
+    due = histories_of(rated, 0.3).data / (1 + ages_of(rated) / 2)
+    np.testing.assert_allclose(found.numpy(), due / due.mean(), rtol=1e-5)
+    assert pair_weights(rated, Recipe()) is None
+    # Where the data has neither, all count alike.
+    assert pair_weights(replace(rated, rating=None, timestamp=None), Recipe(rating=0.3, recency=2.0)) is None
+    # Each pair takes its weight along into whatever batch it comes.
+    pairs = dict(zip(zip(rated.user.tolist(), rated.item.tolist(), strict=True), found.tolist(), strict=True))
+    for batch in batches(TrainingData.of(rated), 3, rng, found):
+        assert batch.weights is not None
+        owners = batch.users[batch.owner].tolist()
+        for user, item, weight in zip(owners, batch.items.tolist(), batch.weights.tolist(), strict=True):
+            assert weight == pairs[user, item]
+
+
+def test_training_follows_the_weights_of_its_pairs(data: TrainingData) -> None:
+    timed = replace(data.interactions, timestamp=np.arange(len(data.interactions)))
+    by_age = trained(TrainingData.of(timed), recency=1.0)
+    assert not same(by_age.weights, trained(TrainingData.of(timed)).weights)
+    assert same(by_age.weights, trained(TrainingData.of(timed), recency=1.0).weights)
 
 
 def test_batches_are_made_of_read_only_columns_without_a_warning(tiny: Interactions) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from nas.data.splits import comes_next
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.storage import open_journal, study_name
@@ -16,7 +17,7 @@ from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 
-_ARCHITECTURE = "architecture"
+_ARCHITECTURE, _RECENCY = "architecture", "recency"
 # Trainings before one may be stopped early, at most; of few trials, a third.
 _WHOLE_FIRST = 8
 
@@ -31,14 +32,17 @@ def tune(
 ) -> dict[str, Any]:
     """Return {architecture, recipe, epochs, validation, trials, seconds} of the best of `trials` trainings.
 
-    Each is of one of the architectures by a recipe of `space`; every architecture is tried with `first` first, and then
-    a Gaussian process proposes, from what the trainings before were worth. It makes more of few trainings than TPE, which
+    Each is of one of the architectures by a recipe of `space`; every architecture is tried with `first` first, the best of
+    them with each other `recency` then, for nothing matters as much where it does (LightGCN of ML-100K, latest held out:
+    .166 without, .210), and the process found it late; and then a Gaussian process proposes, from what the trainings
+    before were worth. It makes more of few trainings than TPE, which
     begins at random: on a model of 90 trainings of LightGCN on ML-100K, whose best is .3073, the best of 20 is .3039 on
     average over 40 seeds, of TPE's .3023, and of random ones .3007; of 8, .3010, .3005 and .3002.
 
     Proposals come from a study in memory, and a trial is added to the stored one when it is finished: a killed process
     leaves no half trial behind.
     """
+    space = _that_matter(context, space)
     if not space.free_recipe():
         trials = min(trials, len(architectures))
     stored = optuna.create_study(
@@ -75,6 +79,21 @@ def tune(
     }
 
 
+def _that_matter(context: Context, space: SearchSpace) -> SearchSpace:
+    """Return the space without choices of the recipe that make no difference on this data, or can do no good.
+
+    Age is no guide where validation data are random interactions: LightGCN of ML-100K has .308, and .307, .301 and .290 as
+    pairs count half at an age of 100, 30 and 10.
+    """
+    train, unused = context.train, set()
+    if train.rating is None:
+        unused.add("rating")
+    if not comes_next(train, context.valid):
+        unused.add("recency")
+    free = space.free_recipe()
+    return space.with_recipe({name: 0.0 for name in unused if name in free and 0 in free[name].choices})
+
+
 def _pruner(context: Context, architectures: int, trials: int) -> optuna.pruners.BasePruner:
     """Return what stops a training that is worse than half of those before it were at its age."""
     # As long as a training may take to leave its start: what learns slowly is often the best in the end.
@@ -96,9 +115,15 @@ def _proposed(
     # A sampler of its own: a run that goes on proposes what an uninterrupted one does.
     seed = seed_of(context.experiment.search.seed, f"{name}/{number}") % 2**32
     study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+    free = space.free_recipe()
+    ages = (
+        [choice for choice in free[_RECENCY].choices if choice != first.recency] if _RECENCY in free else []
+    )
     if number < len(architectures):
-        enqueued = {key: getattr(first, key) for key in space.free_recipe()}
+        enqueued = {key: getattr(first, key) for key in free}
         study.enqueue_trial(enqueued | {_ARCHITECTURE: architectures[number].id})
+    elif number < len(architectures) + len(ages):
+        study.enqueue_trial(study.best_trial.params | {_RECENCY: ages[number - len(architectures)]})
     trial, known = study.ask(), {architecture.id: architecture for architecture in architectures}
     return trial, known[trial.suggest_categorical(_ARCHITECTURE, list(known))], space.suggest_recipe(trial)
 
