@@ -3,8 +3,9 @@
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal
 
+from nas.data.interactions import Interactions
 from nas.model.fusion import Held
-from nas.model.history import HistoryModel
+from nas.model.history import HistoryModel, with_settings
 from nas.model.item_weights import fit_items
 from nas.model.nearest_users import fit_users
 from nas.model.spectral import fit_spectral
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "train and valid"]
 
-# Fitted branches kept in memory: those of the winner, on both parts.
-_KEPT = 6
+# Branches kept in memory: those of the winner, on both parts, and the fits that they are made of.
+_KEPT = 12
 # Of which the scores are: one of each, and one that takes the place of another.
 _HELD = 4
 
@@ -35,9 +36,10 @@ class ClosedForms:
         """Return a fitted branch."""
         key = (branch, part)
         if key not in self._models:
-            self._models[key] = self._fit(branch, part)
+            self._models[key] = self._made(branch, part)
             while len(self._models) > _KEPT:
                 self._models.popitem(last=False)
+        self._models.move_to_end(key)
         return self._models[key]
 
     def held(self, branch: ClosedForm) -> Held:
@@ -48,15 +50,22 @@ class ClosedForms:
             )
             while len(self._held) > _HELD:
                 self._held.popitem(last=False)
+        self._held.move_to_end(branch)
         return self._held[branch]
 
     def of(self, architecture: Architecture, part: Part = "train") -> dict[str, HistoryModel]:
         """Return the fitted closed-form branches of an architecture, by name."""
         return {name: self.model(branch, part) for name, branch in architecture.closed_forms.items()}
 
-    def _fit(self, branch: ClosedForm, part: Part) -> HistoryModel:
+    def _made(self, branch: ClosedForm, part: Part) -> HistoryModel:
+        """Return a branch by the fit that it shares with others."""
+        interactions = self._context.train if part == "train" else self._context.train_and_valid
+        if branch.fitted() == branch:
+            return self._fit(branch, part, interactions)
+        return with_settings(self.model(branch.fitted(), part), branch, interactions)
+
+    def _fit(self, branch: ClosedForm, part: Part, interactions: Interactions) -> HistoryModel:
         context = self._context
-        interactions = context.train if part == "train" else context.train_and_valid
         if isinstance(branch, ItemBranch):
             return fit_items(branch, interactions)
         if isinstance(branch, UserBranch):

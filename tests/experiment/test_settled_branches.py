@@ -288,7 +288,7 @@ def test_another_process_climbs_to_the_same_settings(context: Context, tmp_path:
 def test_on_a_large_catalogue_the_regularisation_is_chosen_on_all_items(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.experiment.stages.settling._LARGE_CATALOGUE", 40)
+    monkeypatch.setattr("nas.experiment.stages.settling.LARGE_CATALOGUE", 40)
     fitted: list[tuple[int, ItemBranch]] = []
 
     def spy(branch: ItemBranch, train: Interactions) -> Any:

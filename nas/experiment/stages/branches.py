@@ -10,7 +10,8 @@ ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
 
 In the end the kinds of item weights that come close are weighed once more, each beside all branches, with nearest users of
 its own: what a kind is worth depends on what the others hold already. Packages and what they need, 11,840 x 4,731: EASE is
-ahead beside LightGCN, and with nearest users as well SLIM is (NDCG@20 .5375 and .5408).
+ahead beside LightGCN, and with nearest users as well SLIM is (NDCG@20 .5375 and .5408). Where what comes next is asked
+for, the settings are chosen beside all branches then.
 """
 
 import math
@@ -19,11 +20,13 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
+from nas.data.splits import comes_next
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.fusion import weigh
 from nas.experiment.stages.partners import closed_form_branches
 from nas.experiment.stages.recipe import recipe_of, tuned_lightgcn
+from nas.experiment.stages.resettling import settle_again
 from nas.experiment.stages.settling import Genome, Network, Settling
 from nas.experiment.team import Job
 from nas.model.evaluation import final_states
@@ -56,6 +59,8 @@ def settle_branches(context: Context) -> tuple[SearchSpace, Results]:
     # Without others beside it, the kind is chosen already.
     if results.keys() > {"item"} and "settings" in results["item"]:
         results |= context.done("branches/kinds.json", partial(_weigh_kinds, context, results))["results"]
+    if comes_next(context.train, context.valid):
+        results |= context.done("branches/again.json", partial(_settle_again, context, results))["results"]
     return _settled(context, results), results
 
 
@@ -119,6 +124,20 @@ def _weigh_kinds(context: Context, results: Results) -> dict[str, Any]:
         "seconds": results["item"]["seconds"] + time.perf_counter() - started,
     }
     return {"results": rows[best] | {"item": item}}
+
+
+def _settle_again(context: Context, results: Results) -> dict[str, Any]:
+    """Return {results}: those that change when settings are chosen beside all branches."""
+    started = time.perf_counter()
+    changed = settle_again(context, _settled(context, results), _lightgcn(context))
+    # All of the time counts once.
+    seconds = (time.perf_counter() - started) / max(1, len(changed))
+    return {
+        "results": {
+            name: results[name] | new | {"seconds": results[name]["seconds"] + seconds}
+            for name, new in changed.items()
+        }
+    }
 
 
 def _with_users(context: Context, results: Results) -> Results:

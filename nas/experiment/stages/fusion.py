@@ -45,13 +45,13 @@ def full_scorer(context: Context, architecture: Architecture, states: States | N
 
 
 def weigh(
-    context: Context, architecture: Architecture, states: States | None
+    context: Context, architecture: Architecture, states: States | None, *, near: bool = False
 ) -> tuple[Architecture, dict[str, float]]:
     """Return the architecture with the best weights for its branches, and its validation metrics.
 
     Weights that break a constraint on a quality are worse than any that do not.
 
-    A climb begins where the architecture is, if it says, and others at weights that often do well. The weight of the first
+    A climb begins where the architecture is, if it says, and others at weights that often do well; with `near`, the first alone. The weight of the first
     branch is 1. Each other climbs while its neighbour on the scale is better, in turns until none moves; and 0 is tried,
     so that a branch that does not help is dropped. Then all others climb together, which is the first branch's turn.
 
@@ -81,7 +81,7 @@ def weigh(
     if given.keys() >= set(names):
         there = tuple(given[name] for name in names)
         return with_weights(there).canonical(), means(there)
-    starts = [{name: start[name] for name in names} for start in _STARTS]
+    starts = [] if near else [{name: start[name] for name in names} for start in _STARTS]
     if architecture.fusion is not None:
         starts.append(architecture.weights)
     places = max((_climbed(_places(start), at) for start in starts), key=at)

@@ -29,7 +29,7 @@ from nas.space.search_space import SearchSpace
 # A value has to be better than the one before it by this share: less is noise, and the first choices are the plainest.
 _LEAST_GAIN = 0.001
 # Items that all settings of an item branch are tried on, at most: time grows with their number cubed.
-_LARGE_CATALOGUE = 4_000
+LARGE_CATALOGUE = 4_000
 
 # Of a branch beside others, whose weights sum to 1; the best of them counts, or the branch alone. What a few neighbours
 # have had is a small part of the catalogue, and far above the deviation of the scores of all of it.
@@ -63,7 +63,8 @@ class Settling:
         self._all_items = all_items
         self.space = whole.branches.spaces[name]
         self._genes = _that_matter(context, name, self.space.genes())
-        self._keeps = keeper(context, whole, name)
+        self.keeps = keeper(context, whole, name)
+        """Whether settings cost no more than they may."""
         self.values: dict[ClosedForm, dict[str, float]] = {}
         self._fits: dict[ClosedForm, HistoryModel] = {}
 
@@ -92,12 +93,26 @@ class Settling:
         assert self._first is not None
         return {**self._first, "kind": kind} if "kind" in self._genes else self._first
 
-    def climb(self, genome: Genome, advance: Callable[[str], object] = lambda _note: None) -> Genome:
-        """Return where one setting after the other leads, each taking its best value."""
-        best = self.value(genome)
-        for gene in self.steps:
+    def climb(
+        self,
+        genome: Genome,
+        advance: Callable[[str], object] = lambda _note: None,
+        value: Callable[[Genome], float] | None = None,
+        steps: list[str] | None = None,
+    ) -> Genome:
+        """Return where one setting after the other leads, each taking its best value.
+
+        Args:
+            genome: where to begin.
+            advance: told after each setting.
+            value: the quality of some settings; `Settling.value` by default.
+            steps: the settings to try, all by default.
+        """
+        value = value or self.value
+        best = value(genome)
+        for gene in self.steps if steps is None else steps:
             for choice in self._genes[gene]:
-                found = self.value({**genome, gene: choice})
+                found = value({**genome, gene: choice})
                 if self._is_better(found, best):
                     genome, best = {**genome, gene: choice}, found
             advance(f"best {self._context.experiment.metric} {max(best, 0):.4f}")
@@ -126,11 +141,16 @@ class Settling:
     def value(self, genome: Genome) -> float:
         """Return the quality of some settings, minus infinity where they cost more than they may."""
         branch: ClosedForm = self.space.decode(genome)  # type: ignore[assignment]
-        if not self._keeps(branch):
+        if not self.keeps(branch):
             return -math.inf
+        return self.metrics(genome)[self._context.experiment.metric]
+
+    def metrics(self, genome: Genome) -> dict[str, float]:
+        """Return the metrics of some settings beside LightGCN, or alone where that is more."""
+        branch: ClosedForm = self.space.decode(genome)  # type: ignore[assignment]
         if branch not in self.values:
             self.values[branch] = self._judged(branch)
-        return self.values[branch][self._context.experiment.metric]
+        return self.values[branch]
 
     def alone(self, genome: Genome) -> dict[str, float]:
         """Return the metrics of the branch without any other."""
@@ -148,7 +168,7 @@ class Settling:
     def _first(self) -> Genome | None:
         """The first settings that keep to the constraints on costs."""
         chosen = {gene: choices[0] for gene, choices in self._genes.items()}
-        if self._keeps(self.space.decode(chosen)):  # type: ignore[arg-type]
+        if self.keeps(self.space.decode(chosen)):  # type: ignore[arg-type]
             return chosen
         cheap = cheapest(self._context, self._whole, self._name)
         if cheap is None:
@@ -165,7 +185,7 @@ class Settling:
         """Training and validation part and the states beside the branch, of as many items as it is settled on."""
         train, valid, states = self._context.train, self._context.valid, self._network and self._network[1]
         if self._of_popular_items:
-            items = _popular_items(train, _LARGE_CATALOGUE)
+            items = _popular_items(train, LARGE_CATALOGUE)
             train, valid = (_of_items(part, items) for part in (train, valid))
             states = states and (states[0], states[1][torch.from_numpy(items)])
         return train, valid, states
@@ -173,7 +193,7 @@ class Settling:
     @property
     def _of_popular_items(self) -> bool:
         solved = self._name == "item" and self._genes["kind"] != ("cosine",)
-        return solved and not self._all_items and self._context.train.n_items > _LARGE_CATALOGUE
+        return solved and not self._all_items and self._context.train.n_items > LARGE_CATALOGUE
 
     @cached_property
     def _users(self) -> NDArray[np.int64]:
@@ -233,7 +253,7 @@ def _that_matter(context: Context, name: str, genes: Genes) -> Genes:
     for gene, held in (("proximity", timestamp), ("recency", timestamp), ("rating", rating)):
         if held is None and gene in kept:
             kept[gene] = (0.0,) if 0.0 in genes[gene] else genes[gene][:1]
-    if name == "item" and context.interactions.n_items > _LARGE_CATALOGUE:
+    if name == "item" and context.interactions.n_items > LARGE_CATALOGUE:
         # Whole, the weights would take hundreds of megabytes and more of an artefact.
         kept["neighbours"] = tuple(count for count in genes["neighbours"] if count) or genes["neighbours"]
     if name == "item":
