@@ -281,6 +281,7 @@ def test_branches_are_told_with_what_they_are_worth(make_run: Make) -> None:
     html = report_of(folder, branches=branches, winner=winner | {"architecture": architecture})
     page, rows = Page(html), rows_of(html)
     assert "the kinds of item weights that come close have SLIM .3342 and EASE .3301." in page.text
+    assert "Chosen once more" not in page.text
     assert "item .3123 .3277 0.25 EASE, regularisation 10, neighbours 300 1,234 1 min 11 s" in rows
     assert any(
         row.startswith("spectral \u2013 \u2013 \u2013 skipped: whatever its settings, it costs <more>")
@@ -292,6 +293,11 @@ def test_branches_are_told_with_what_they_are_worth(make_run: Make) -> None:
     )
     assert any(" 1 SLIM, regularisation 10, l1 1, neighbours 300" in row for row in rows_of(html))
     assert "come close" not in html
+    again = slim | {"together": [0.3301, 0.3402]}
+    html = report_of(
+        folder, branches={"item": again}, winner=winner | {"architecture": {"item": slim["settings"]}}
+    )
+    assert "what all branches are worth together, were the settings of: item (.3301, then .3402)." in html
     assert 'id="branches"' not in report_of(folder, branches={})
 
 

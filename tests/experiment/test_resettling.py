@@ -104,6 +104,10 @@ def test_settings_are_those_that_are_worth_most_together(
     # What they are worth by themselves is told anew.
     metric = context.experiment.metric
     assert found["item"]["alone"][metric] <= found["item"]["validation"][metric]
+    start = 1 / (1 + distance(ItemBranch(regularisation=1.0), UserBranch(neighbours=5)))
+    item_alone = 1 / (1 + distance(best, UserBranch(neighbours=5)))
+    assert found["item"]["together"] == pytest.approx([start, item_alone])
+    assert found["user"]["together"] == pytest.approx([item_alone, 1.0])
 
 
 def test_what_is_no_better_stays(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,9 @@ _AGAIN = ("item", "user")
 def settle_again(
     context: Context, settled: SearchSpace, network: Network | None
 ) -> dict[str, dict[str, Any]]:
-    """Return {settings, validation, alone} of each branch whose settings change, by name.
+    """Return {settings, validation, alone, together} of each branch whose settings change, by name.
+
+    `together` is the quality of all branches before and after the change.
 
     Args:
         context: of the run.
@@ -43,7 +45,7 @@ def settle_again(
     steps = {name: _steps(context, settling, branches[name]) for name, settling in settlings.items()}
     with stage("branches beside all", sum(map(len, steps.values()))) as progress:
         for name, settling in settlings.items():
-            genome = settling.space.encode(branches[name])  # type: ignore[arg-type]
+            genome, before = settling.space.encode(branches[name]), beside.best  # type: ignore[arg-type]
             best = settling.climb(genome, progress.advance, value=beside.judge(settling), steps=steps[name])
             if best != genome:
                 branches[name] = settling.space.decode(best)  # type: ignore[assignment]
@@ -51,6 +53,7 @@ def settle_again(
                     "settings": branches[name].model_dump(mode="json"),
                     "validation": settling.metrics(best),
                     "alone": settling.alone(best),
+                    "together": [before, beside.best],
                 }
     return found
 
@@ -59,12 +62,13 @@ class _Beside:
     """What all branches are worth together, and with which weights they are worth most so far."""
 
     def __init__(self, context: Context, network: Network | None, branches: dict[str, ClosedForm]) -> None:
+        """Begin with `branches`, and follow what is changed in them."""
         self._context, self._branches = context, branches
         self._graph = {"graph": network[0].graph} if network else {}
         self._states = network[1] if network else None
         self._values: dict[tuple[ClosedForm, ...], float] = {}
         best, means = weigh(context, self._whole(branches), self._states)
-        self._best, self._weights = means[context.experiment.metric], best.weights
+        self.best, self._weights = means[context.experiment.metric], best.weights
 
     def judge(self, settling: Settling) -> Callable[[Genome], float]:
         """Return what says how good settings of a branch are, its weights being the best of those near the best so far."""
@@ -81,8 +85,8 @@ class _Beside:
                 )
                 best, means = weigh(self._context, whole, self._states, near=True)
                 self._values[key] = means[self._context.experiment.metric]
-                if self._values[key] > self._best:
-                    self._best, self._weights = self._values[key], best.weights
+                if self._values[key] > self.best:
+                    self.best, self._weights = self._values[key], best.weights
             return self._values[key]
 
         return value

@@ -23,6 +23,7 @@ def section(evidence: Evidence) -> Html:
         paragraph(
             "Their settings were chosen on validation data, before the search, by what each is worth beside the tuned "
             f"LightGCN, the user branch beside the others as well, or alone, whichever is more.{_kinds(branches.get('item', {}))}"
+            f"{_together(branches)}"
         ),
         table(
             f"{metric_name(metric)} on validation data of the branches as they were settled, and their weights in the winner",
@@ -61,6 +62,16 @@ def _kinds(item: dict[str, Any]) -> str:
     ordered = sorted(found.items(), key=lambda one: -one[1])
     told = listed([f"{name_of(kind)} {decimal(value)}" for kind, value in ordered])
     return f" Beside all branches, the kinds of item weights that come close have {told}."
+
+
+def _together(branches: dict[str, dict[str, Any]]) -> str:
+    changed = {name: result["together"] for name, result in branches.items() if "together" in result}
+    if not changed:
+        return ""
+    told = listed(
+        [f"{name} ({decimal(before)}, then {decimal(after)})" for name, (before, after) in changed.items()]
+    )
+    return f" Chosen once more, by what all branches are worth together, were the settings of: {told}."
 
 
 def _settings(settings: dict[str, Any]) -> str:
