@@ -51,9 +51,10 @@ def weigh(
 
     Weights that break a constraint on a quality are worse than any that do not.
 
-    A climb begins where the architecture is, if it says, and others at weights that often do well; with `near`, the first alone. The weight of the first
-    branch is 1. Each other climbs while its neighbour on the scale is better, in turns until none moves; and 0 is tried,
-    so that a branch that does not help is dropped. Then all others climb together, which is the first branch's turn.
+    A climb begins where the architecture is, if it says, and others at weights that often do well; with `near`, the first
+    alone. The weight of the first branch is 1. Each other climbs while its neighbour on the scale is better, in turns until
+    none moves; and 0 is tried, so that a branch that does not help is dropped. Then all others climb together, which is the
+    first branch's turn.
 
     Weights that the space gives are left as they are.
     """

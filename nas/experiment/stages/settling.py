@@ -63,8 +63,8 @@ class Settling:
         self._all_items = all_items
         self.space = whole.branches.spaces[name]
         self._genes = _that_matter(context, name, self.space.genes())
+        # Whether settings cost no more than they may.
         self.keeps = keeper(context, whole, name)
-        """Whether settings cost no more than they may."""
         self.values: dict[ClosedForm, dict[str, float]] = {}
         self._fits: dict[ClosedForm, HistoryModel] = {}
 

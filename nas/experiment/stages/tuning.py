@@ -34,10 +34,10 @@ def tune(
 
     Each is of one of the architectures by a recipe of `space`; every architecture is tried with `first` first, the best of
     them with each other `recency` then, for nothing matters as much where it does (LightGCN of ML-100K, latest held out:
-    .166 without, .210), and the process found it late; and then a Gaussian process proposes, from what the trainings
-    before were worth. It makes more of few trainings than TPE, which
-    begins at random: on a model of 90 trainings of LightGCN on ML-100K, whose best is .3073, the best of 20 is .3039 on
-    average over 40 seeds, of TPE's .3023, and of random ones .3007; of 8, .3010, .3005 and .3002.
+    .166 without, .210), and left alone the proposals below came upon it late. Then a Gaussian process proposes, from what the
+    trainings before were worth. It makes more of few trainings than TPE, which begins at random: on a model of 90 trainings
+    of LightGCN on ML-100K, whose best is .3073, the best of 20 is .3039 on average over 40 seeds, of TPE's .3023, and of
+    random ones .3007; of 8, .3010, .3005 and .3002.
 
     Proposals come from a study in memory, and a trial is added to the stored one when it is finished: a killed process
     leaves no half trial behind.
