@@ -1,6 +1,7 @@
 """YAML files as validated models, with one clear line where something is wrong."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,7 +81,9 @@ def validate(model: type[Model], value: dict[str, Any], where: str) -> Model:
         message = " ".join(first["msg"].removeprefix("Value error, ").split())
         # pydantic's words: "Field required"; "Input should be a valid integer, unable to parse string as an integer".
         message = "this key is required" if first["type"] == "missing" else message
-        message = message.replace("Input should be", "expected").partition(", unable to parse")[0]
+        message = message.replace("Input should be", "expected")
+        # What a validator of ours says of it stands behind.
+        message = re.sub(r", unable to parse string as (a|an) \w+", "", message)
         if first["type"] == "string_pattern_mismatch":
             message = f"expected text that matches {first['ctx']['pattern']}"
         given = first.get("input")

@@ -26,7 +26,8 @@ class _ClosedFormSpace(BaseModel, Generic[B]):
 
     @model_validator(mode="after")
     def _known_values(self) -> "_ClosedFormSpace[B]":
-        for name, choices in self.genes().items():
+        for name in type(self).model_fields:
+            choices = getattr(self, name).choices
             if not choices:
                 raise ValueError(f"{name}: give choices; a range of real numbers does not fit it")
             for choice in choices:

@@ -1,6 +1,7 @@
 """`SearchSpace`: the architectures and recipes that a YAML file declares."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,13 @@ class SearchSpace(BaseModel):
     def _known_settings(cls, recipe: dict[str, Dimension]) -> dict[str, Dimension]:
         for name, dimension in recipe.items():
             if name not in Recipe.model_fields:
-                raise ValueError(
-                    f"unknown recipe setting {name!r}; expected one of {sorted(Recipe.model_fields)}"
+                close = get_close_matches(name, Recipe.model_fields, n=1)
+                hint = (
+                    f"did you mean {close[0]!r}?"
+                    if close
+                    else f"expected one of {sorted(Recipe.model_fields)}"
                 )
+                raise ValueError(f"unknown setting {name!r}; {hint}")
             for value in dimension.choices or (dimension.min, dimension.max):
                 try:
                     Recipe.model_validate({name: value})

@@ -118,6 +118,12 @@ def test_ease_and_gfcf_are_points_of_the_full_space(preset: str, branch: str) ->
             {"branches": {"item": {"kind": "knn"}}},
             "kind: expected 'ease', 'slim', 'next' or 'cosine', but got 'knn'",
         ),
+        (
+            {"branches": {"item": {"debias": [0, "lots"]}}},
+            "branches.item: debias: expected a valid number, but got 'lots'",
+        ),
+        ({"recipe": {"recency": [0, "soon"]}}, "recency: expected a valid number, but got 'soon'"),
+        ({"recipe": {"recencyy": [0, 5]}}, "unknown setting 'recencyy'; did you mean 'recency'?"),
         ({"branches": {"spectral": {"rank": {"min": 0.5, "max": 2.5}}}}, "rank: give choices"),
         (
             {"branches": {"spectral": {"ranks": [4]}}},

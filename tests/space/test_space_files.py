@@ -69,7 +69,7 @@ FAULTS = {
     ),
     "misspelt setting": (
         START + "recipe: {los: bpr}\n",
-        "recipe: unknown recipe setting 'los'; expected one",
+        "recipe: unknown setting 'los'; did you mean 'loss'?",
     ),
     "missing aggregator": (
         "name: x\nbranches: {graph: {layers: 1}}\n",

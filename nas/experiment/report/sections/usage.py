@@ -27,7 +27,7 @@ def section(evidence: Evidence) -> Html:
     return titled(
         "usage",
         "Recipe and use",
-        table("The recipe of all trainings, chosen on validation data", ["setting", "value"], rows),
+        table("The recipe of the winner, chosen on validation data", ["setting", "value"], rows),
         element("h3", "Use the recommender"),
         paragraph(
             "The folder ",
