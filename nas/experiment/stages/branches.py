@@ -130,7 +130,7 @@ def _settle_again(context: Context, results: Results) -> dict[str, Any]:
     """Return {results}: those that change when settings are chosen beside all branches."""
     started = time.perf_counter()
     changed = settle_again(context, _settled(context, results), _lightgcn(context))
-    # All of the time counts once.
+    # Divided among those that changed: all of it counts once.
     seconds = (time.perf_counter() - started) / max(1, len(changed))
     return {
         "results": {
