@@ -184,10 +184,26 @@ def export_command(
             "prints its recall and time beside the exact list's: pip install usearch.",
         ),
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--everything",
+            help="Fitted on the test part too, for service; its metrics are those found before.",
+        ),
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fitted on this file instead: newer events, with the columns of the run's data.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a retrained architecture as a recommender that runs by itself."""
-    folder = nas.Run(run).export(out, architecture, precision, onnx=onnx, ann=ann)
+    folder = nas.Run(run).export(
+        out, architecture, precision, onnx=onnx, ann=ann, everything=everything, data=data
+    )
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["metrics"].get("precision", {})
     if as_json:

@@ -5,7 +5,12 @@ from typing import Any
 
 
 def headline(
-    metric: str, users: int, test: Mapping[str, float], baselines: Sequence[Mapping[str, Any]]
+    metric: str,
+    users: int,
+    test: Mapping[str, float],
+    baselines: Sequence[Mapping[str, Any]],
+    *,
+    judged: bool = True,
 ) -> str:
     """Say how a winner and its baselines did on test data.
 
@@ -15,6 +20,7 @@ def headline(
         test: the winner's metrics.
         baselines: rows {name, test, difference}, the last of (low, mean, high) by metric; those that were skipped have
             nothing in either, and the reason under `skipped`.
+        judged: whether what is handed over is what was judged, and not the same fitted on more.
     """
     rows = [row for row in baselines if "skipped" not in row]
     words = [
@@ -36,5 +42,8 @@ def headline(
     ]
     words.append(
         "What was judged are the very numbers in this folder, fitted on everything but the test part."
+        if judged
+        else "What was judged was fitted on everything but the test part; the numbers in this folder were then fitted by the "
+        "same settings on all data, and nothing is left to judge them by."
     )
     return " ".join(words)

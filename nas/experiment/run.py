@@ -7,6 +7,7 @@ from typing import Any
 from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.experiment.crew import check_workers, with_threads
+from nas.experiment.everything import check_fits, with_everything
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import headline
 from nas.experiment.stages.export import additions_of, export
@@ -102,6 +103,8 @@ class Run:
         *,
         onnx: bool = False,
         ann: bool = False,
+        everything: bool = False,
+        data: Path | str | None = None,
     ) -> Path:
         """Write the winner, or another retrained architecture, as an artefact; return its folder.
 
@@ -110,9 +113,14 @@ class Run:
         with the recommender's where onnxruntime is installed, with `ann` `items.usearch`, an approximate index of the item
         embeddings; the logger "nas" says how they differ, and what the index is worth.
 
+        An artefact is fitted on training and validation part, and its test metrics are its own. With `everything` it is
+        fitted on the test part too, with `data` on that file in place of the run's data: newer events, in the same format
+        and with the same columns. Architecture, recipe, epochs and settings stay; the metrics are those found before.
+
         Raises:
             UserError: the architecture was not retrained, the folder holds something else, no such precision, an
-                option's library is not installed, or `ann` is asked of several branches; nothing is written.
+                option's library is not installed, `ann` is asked of several branches, or `data` cannot be read or is too
+                large for a branch; nothing is written.
         """
         if precision not in PRECISIONS:
             raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
@@ -123,11 +131,17 @@ class Run:
         check_replaceable(Path(folder))
         context = self.opened()
         with self.folder.locked(), with_threads(context.threads):
+            whole = None
+            if everything or data is not None:
+                whole = with_everything(context, None if data is None else Path(data))
+                check_fits(Architecture.model_validate(result["architecture"]), whole)
             test, words = None, ""
             if chosen == winner:
                 test, rows = self.summary["winner"]["test"], self.summary["baselines"]
-                words = headline(self.experiment.metric, self.summary["test_users"], test, rows)
-            export(context, result, metrics_of(result, test), Path(folder), precision, additions, words)
+                users = self.summary["test_users"]
+                words = headline(self.experiment.metric, users, test, rows, judged=whole is None)
+            metrics = metrics_of(result, test)
+            export(context, result, metrics, Path(folder), precision, additions, words, whole)
         return Path(folder)
 
     def opened(self) -> Context:

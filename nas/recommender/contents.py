@@ -36,6 +36,7 @@ class ArtefactContents:
         picture: the architecture as a drawing in characters, for README.md.
         precision: one of PRECISIONS, see `narrowed`.
         evidence: what it is worth, in sentences, for README.md.
+        judged: whether metrics of the test are of these very arrays, and not of the same settings fitted on less data.
     """
 
     data_name: str
@@ -58,6 +59,7 @@ class ArtefactContents:
     picture: str = ""
     precision: str = "float32"
     evidence: str = ""
+    judged: bool = True
 
 
 def json_text(value: Any) -> str:

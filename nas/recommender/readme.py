@@ -134,7 +134,7 @@ trained by
 ## All that was measured
 
 `validation`: what choices were made on, a part held out of the training, by a model that had not seen it; what is found
-there is not what is found in `test`, which is of this very model, fitted on both. `new users`: users of the training asked
+there is not what is found in `test`, {_fitted(contents)}. `new users`: users of the training asked
 for as if they were new, beside the same users as trained. Larger is better but for `gini`, how unequally
 items are recommended (0 to 1); `novelty` is in bits, 1 more where items are half as popular; `diversity` how unlike the
 items of a list are in who had them (0 to 1); the others are shares, @k of lists of k items.
@@ -145,13 +145,22 @@ items of a list are in who had them (0 to 1); the others are shares, @k of lists
 
 ## This folder
 
-It holds the history of every user that it learned from: whoever may read it may read those. What was held out for the
-test is not here. The fingerprint of the data, all parts together, is
+It holds the history of every user that it learned from: whoever may read it may read those. {_held_out(contents)} The fingerprint of the data, all parts together, is
 `{contents.fingerprint}`.
 The sha256 of every file is in `manifest.json`, and `load` checks it against accidents, not against an attacker: where a
 file was edited, this one too, or its line ends were converted, the folder is refused; get a fresh copy, or run `nas export`
 again. The arrays and what they mean are described at the head of `recommender.py`.
 """
+
+
+def _fitted(contents: ArtefactContents) -> str:
+    if contents.judged:
+        return "which is of this very model, fitted on both"
+    return "which is of the same settings\nfitted on both; this model learned from all data, and nothing is left to judge it by"
+
+
+def _held_out(contents: ArtefactContents) -> str:
+    return "What was held out for the\ntest is not here." if contents.judged else "Nothing was\nheld out."
 
 
 def _order(contents: ArtefactContents) -> str:

@@ -105,6 +105,7 @@ def _model(contents: ArtefactContents) -> tuple[Recommender, dict[str, Any], dic
             "users": len(users),
             "items": len(items),
             "interactions": contents.interactions,
+            "held_out": "test" if contents.judged else None,
         },
         "architecture": dict(contents.architecture),
         "recipe": dict(contents.recipe),

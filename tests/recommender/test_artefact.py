@@ -80,6 +80,7 @@ def test_the_folder_holds_what_the_contract_says(artefact: Path, make: Make) -> 
         "users": 12,
         "items": 20,
         "interactions": contents.interactions,
+        "held_out": "test",
     }
     assert manifest["metrics"] == {"test": {"recall@20": 0.25, "ndcg@20": 0.5}}
     assert manifest["files"] == {

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from nas.experiment.closed_forms import Part
 from nas.experiment.context import Context
+from nas.experiment.progress import stage
 from nas.experiment.service_costs import SIMILARITY_COLUMNS
 from nas.experiment.stages.fold_in import RIDGES, choose_ridge
-from nas.experiment.stages.retrain import refitted, trained
+from nas.experiment.stages.retrain import refitted, refitting, trained
 from nas.graph import Graph
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.evaluation import final_states
+from nas.model.fitting import refit
 from nas.model.history import HistoryModel
 from nas.model.metrics import evaluated_users, per_user
 from nas.model.nearest_users import NearestUsers
@@ -46,8 +48,11 @@ def export(
     precision: str = "float32",
     additions: Sequence[Addable] = (),
     evidence: str = "",
+    everything: Context | None = None,
 ) -> int:
     """Write the artefact of a retrained architecture, fitted on train + validation; return its bytes.
+
+    With `everything`, of `with_everything`, it is fitted on all of the data of that instead.
 
     Its metrics say as well how someone new is served, see `choose_ridge`, and with a precision other than float32, what
     that does to validation NDCG@20. `additions` are written into it too, and
@@ -56,13 +61,15 @@ def export(
     Raises:
         UserError: `folder` holds something that is no artefact, there is no such precision, or an addition cannot be made.
     """
-    weights, metrics = refitted(context, result), dict(metrics)
-    ridge = RIDGES[0]
-    if weights is not None:
+    learned, metrics, ridge = bool(result["architecture"].get("graph")), dict(metrics), RIDGES[0]
+    if learned:
         name = f"retrained/{result['name']}/fold_in.json"
         chosen = context.done(name, partial(_chosen_ridge, context, result))
         ridge, metrics["new users"] = chosen["ridge"], chosen["new users"]
+    weights = refitted(context, result) if everything is None else _fitted_anew(everything, result)
+    context = everything or context
     contents = _contents(context, result, metrics, weights, "train and valid", ridge)
+    contents = replace(contents, judged=everything is None)
     if precision != "float32":
         contents = replace(contents, precision=precision)
         fine, coarse = (_ndcg(context, one) for one in (replace(contents, precision="float32"), contents))
@@ -83,6 +90,14 @@ def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addab
         library("usearch.index", "--ann", neighbours.PACKAGES)
         found.append(neighbours.ann_addition)
     return found
+
+
+def _fitted_anew(context: Context, result: dict[str, Any]) -> Weights | None:
+    if not result["architecture"].get("graph"):
+        return None
+    architecture, recipe, epochs, seed = refitting(result)
+    with stage("fit on everything", None):
+        return refit(architecture, recipe, context.refitting, epochs=epochs, seed=seed)
 
 
 def _chosen_ridge(context: Context, result: dict[str, Any]) -> dict[str, Any]:
