@@ -59,7 +59,11 @@ class DataConfig(BaseModel):
     """Column of the genres in the item table."""
 
     genres_separator: str = Field(default="|", min_length=1)
-    """What separates the genres of one item."""
+    """What separates the genres of one item, and its values in a column of `item_features`."""
+
+    item_features: tuple[str, ...] = ()
+    """More columns of the item table that say what items have in common, such as a brand; genres and the words of titles do
+    so anyway."""
 
     min_rating: float | None = Field(default=None, allow_inf_nan=False)
     """Implicit feedback: keep the interactions with a rating of at least this."""

@@ -14,6 +14,7 @@ BoolArray = NDArray[np.bool_]
 Ids = tuple[str, ...]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,10 +24,20 @@ class ItemTable:
     Attributes:
         title: one string an item, "" where unknown.
         genres: one tuple of strings an item, () where unknown.
+        features: what else is known, "column: value", likewise.
     """
 
     title: tuple[str, ...] | None = None
     genres: tuple[tuple[str, ...], ...] | None = None
+    features: tuple[tuple[str, ...], ...] | None = None
+
+    def select(self, items: LongArray) -> "ItemTable":
+        """Return the rows of some items."""
+
+        def pick(column: tuple[T, ...] | None) -> tuple[T, ...] | None:
+            return None if column is None else tuple(column[item] for item in items)
+
+        return ItemTable(pick(self.title), pick(self.genres), pick(self.features))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

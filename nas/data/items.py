@@ -1,7 +1,7 @@
-"""Item tables: titles and genres from the files that data sets come with."""
+"""Item tables: titles, genres and other features from the files that data sets come with."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -38,7 +38,7 @@ ADVICE = "give MovieLens' own file, or a csv with a header"
 
 
 def read_items(path: Path, config: DataConfig) -> pl.DataFrame:
-    """Read an item table: columns item (str) and, where present, title (str) and genres (list of str).
+    """Read an item table: columns item (str) and, where present, title (str), genres and features (lists of str).
 
     The name of the file tells its form: u.item, movies.dat, .item, .parquet, .tsv, and anything else is csv.
     Raises `UserError` for missing columns or a broken file.
@@ -66,27 +66,27 @@ def align(table: pl.DataFrame, item_ids: Ids) -> ItemTable:
     rows = catalogue.join(
         table.unique("item", keep="first", maintain_order=True), on="item", how="left", maintain_order="left"
     )
-    title = genres = None
-    if "title" in rows.columns:
-        title = tuple(rows["title"].fill_null("").to_list())
-    if "genres" in rows.columns:
-        genres = tuple(tuple(names or ()) for names in rows["genres"].to_list())
-    return ItemTable(title, genres)
+    title = tuple(rows["title"].fill_null("").to_list()) if "title" in rows.columns else None
+    genres, features = (
+        tuple(tuple(names or ()) for names in rows[name].to_list()) if name in rows.columns else None
+        for name in ("genres", "features")
+    )
+    return ItemTable(title, genres, features)
 
 
-def _read_u_item(path: Path, config: DataConfig) -> pl.DataFrame:  # noqa: ARG001  (the ITEM_READERS' signature)
+def _read_u_item(path: Path, config: DataConfig) -> pl.DataFrame:
     columns = ("item", "title", "released", "video", "address", *ML_100K_GENRES)
     table = read_headerless(path, "|", columns, ADVICE)
+    _check_features(path, ["title", "genres"], config.item_features)
     flags = pl.concat_list(
         pl.when(pl.col(name) == "1").then(pl.lit(name)) for name in ML_100K_GENRES
     ).list.drop_nulls()
     return table.frame.select(ids(table, "item").alias("item"), "title", flags.alias("genres"))
 
 
-def _read_dat(path: Path, config: DataConfig) -> pl.DataFrame:  # noqa: ARG001
-    return _select(
-        read_headerless(path, "::", ("item", "title", "genres"), ADVICE), "item", "title", "genres", "|"
-    )
+def _read_dat(path: Path, config: DataConfig) -> pl.DataFrame:
+    table = read_headerless(path, "::", ("item", "title", "genres"), ADVICE)
+    return _select(table, "item", "title", "genres", "|", config.item_features)
 
 
 def _read_atomic(path: Path, config: DataConfig) -> pl.DataFrame:
@@ -102,7 +102,7 @@ def _read_atomic(path: Path, config: DataConfig) -> pl.DataFrame:
             pl.when(year.str.contains(r"^\d{4}$")).then(pl.format("{} ({})", title, year)).otherwise(title)
         )
         table = Table(path, table.frame.with_columns(dated.alias(title)), table.locate)
-    return _select(table, item, title, genres, " ")
+    return _select(table, item, title, genres, " ", config.item_features)
 
 
 def _read_parquet(path: Path, config: DataConfig) -> pl.DataFrame:
@@ -126,20 +126,23 @@ def _by_name(table: Table, config: DataConfig) -> pl.DataFrame:
         if name not in columns and name != DataConfig.model_fields[key].default:
             raise missing_column(table.path, name, columns, key)
     title, genres = _first(columns, config.item_title), _first(columns, config.item_genres)
-    return _select(table, item, title, genres, config.genres_separator)
+    return _select(table, item, title, genres, config.genres_separator, config.item_features)
 
 
 def _first(columns: list[str], *names: str) -> str | None:
     return next((name for name in names if name in columns), None)
 
 
-def _select(table: Table, item: str, title: str | None, genres: str | None, separator: str) -> pl.DataFrame:
+def _select(
+    table: Table, item: str, title: str | None, genres: str | None, separator: str, features: Sequence[str]
+) -> pl.DataFrame:
     if item not in table.frame.columns:
         raise missing_column(table.path, item, table.frame.columns, "item")
-    if title is None and genres is None:
+    _check_features(table.path, table.frame.columns, features)
+    if title is None and genres is None and not features:
         raise UserError(
             f"{table.path}: neither titles nor genres among {', '.join(table.frame.columns)}; "
-            "set data.item_title or data.item_genres"
+            "set data.item_title, data.item_genres or data.item_features"
         )
     for name, key in ((title, "item_title"), (genres, "item_genres")):
         if name is None:
@@ -148,11 +151,25 @@ def _select(table: Table, item: str, title: str | None, genres: str | None, sepa
     if title is not None:
         columns.append(table.frame[title].cast(pl.String).alias("title"))
     if genres is not None:
-        columns.append(_split_genres(table.frame[genres], separator).alias("genres"))
-    return pl.DataFrame(columns)
+        columns.append(_split(table.frame[genres], separator).alias("genres"))
+    frame = pl.DataFrame(columns)
+    if features:
+        values = [_split(table.frame[name], separator).alias(name) for name in features]
+        # A red label is not a red wine.
+        named = [
+            pl.col(name).fill_null([]).list.eval(pl.lit(f"{name}: ") + pl.element()) for name in features
+        ]
+        frame = frame.with_columns(pl.DataFrame(values).select(pl.concat_list(named).alias("features")))
+    return frame
 
 
-def _split_genres(column: pl.Series, separator: str) -> pl.Series:
+def _check_features(path: Path, columns: Sequence[str], features: Sequence[str]) -> None:
+    for name in features:
+        if name not in columns:
+            raise missing_column(path, name, list(columns), "item_features")
+
+
+def _split(column: pl.Series, separator: str) -> pl.Series:
     lists = column if column.dtype == pl.List(pl.String) else column.cast(pl.String).str.split(separator)
     element = pl.element().str.strip_chars()
     return lists.list.eval(element.filter((element != "") & (element != NO_GENRES)))

@@ -32,7 +32,7 @@ def load(config: DataConfig, folder: Path) -> Interactions:
     files, items = _files(config, folder)
     where = ", ".join(str(path) for path in files.values())
     if items is None:
-        for key in ("item_title", "item_genres"):
+        for key in ("item_title", "item_genres", "item_features"):
             if getattr(config, key) != DataConfig.model_fields[key].default:
                 raise UserError(f"data.{key}: there is no table of items; say with data.items where it is")
     if config.k_core and len(files) > 1:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from nas.experiment.context import Context
 
 
+# Settings of the closed-form branches that `_size` looks at; but for these, a space may hold millions.
+_SIZING = ("kind", "rank", "low_pass", "rating", "recency", "neighbours")
+
+
 def on_costs(context: "Context") -> tuple[Constraint, ...]:
     """Return the experiment's constraints on what is known without evaluating an architecture."""
     return tuple(one for one in context.experiment.search.constraints if one.on_cost)
@@ -83,7 +87,7 @@ def _cheap(context: "Context", space: SearchSpace, holding: str | None = None) -
         one = space.branches.spaces[name]
         if isinstance(one, GraphSpace):
             return list(cheap_graphs(one))
-        return _one_of_each_size(context, one.every())
+        return _one_of_each_size(context, one.varied(_SIZING))
 
     # Weights cost nothing: one fusion for each set of branches that may be present.
     present = {

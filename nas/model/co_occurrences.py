@@ -1,4 +1,4 @@
-"""How often two items were had by the same user: what most item-item weights are solved from.
+"""How often two items were had by the same user, or have a feature in common: what most item-item weights are solved from.
 
 Shape suffixes: U users, I items, n items of a block.
 """
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, vstack
 
 from nas.data.interactions import Interactions
+from nas.data.item_features import item_features
 from nas.graph.compiled import compiled
 from nas.graph.threads import in_threads, ranges_of
 from nas.model.history import histories_of
@@ -17,20 +18,40 @@ from nas.space.closed_form import ItemBranch
 
 # Rows of a sparse result that are found at a time, each in a whole row of memory.
 _BLOCK = 64
+# Rows that are added to a dense matrix at a time.
+_ROWS = 1024
 
 
 def co_occurrences(interactions: Interactions, branch: ItemBranch, *, later: bool = False) -> torch.Tensor:
     """Return (I, I) float32: for two items, the users who had both, each counted by `user_norm` and `proximity`.
 
     With `later`, only where the column's item was had after the row's or at the same moment; as in data without times.
+    To these are added the products of the `feature_rows`.
     """
     user_weight = user_weights(interactions, branch)
     if interactions.timestamp is None or not (branch.proximity or later):
-        return torch.from_numpy(_product(interactions, user_weight).toarray())
-    gram = np.zeros((interactions.n_items, interactions.n_items), dtype=np.float32)
-    moments, share = moments_of(interactions), _share(interactions, branch)
-    _add_pairs(interactions.offsets, interactions.item, moments, share, user_weight, later, gram)
+        gram = _product(interactions, user_weight).toarray()
+    else:
+        gram = np.zeros((interactions.n_items, interactions.n_items), dtype=np.float32)
+        moments, share = moments_of(interactions), _share(interactions, branch)
+        _add_pairs(interactions.offsets, interactions.item, moments, share, user_weight, later, gram)
+    if branch.features:
+        rows = feature_rows(interactions, branch)
+        by_item = csr_array(rows.T)
+        for begin in range(0, len(gram), _ROWS):
+            gram[begin : begin + _ROWS] += (by_item[begin : begin + _ROWS] @ rows).toarray()
     return torch.from_numpy(gram)
+
+
+def feature_rows(interactions: Interactions, branch: ItemBranch) -> csr_array:
+    """Return (F, I), to stand below the histories: of a feature, the root of `branch.features` / (items that have it).
+
+    So two items are as close as that by each feature that they share: the fewer have it, the more it says. Features below
+    interactions are the Collective EASE of Jeunen, Van Balen and Goethals (RecSys 2020).
+    """
+    features = item_features(interactions.items, interactions.n_items)
+    had = np.asarray(features.sum(0), dtype=np.float32)
+    return csr_array(diags_array(np.sqrt(branch.features / had)) @ features.T, dtype=np.float32)
 
 
 def _product(interactions: Interactions, user_weight: NDArray[np.float32]) -> csr_array:
@@ -64,11 +85,18 @@ def _add_pairs(
 
 def sparse_co_occurrences(interactions: Interactions, branch: ItemBranch) -> csr_array:
     """Return `co_occurrences` (I, I) as a sparse matrix, for catalogues whose dense one does not fit; indices increase."""
+    found = _sparse_of_users(interactions, branch)
+    if branch.features:
+        rows = feature_rows(interactions, branch)
+        found = csr_array(found + rows.T @ rows, dtype=np.float32)
+    found.sort_indices()
+    return found
+
+
+def _sparse_of_users(interactions: Interactions, branch: ItemBranch) -> csr_array:
     weight = user_weights(interactions, branch)
     if interactions.timestamp is None or not branch.proximity:
-        found = _product(interactions, weight)
-        found.sort_indices()
-        return found
+        return _product(interactions, weight)
     users, entries, starts = _by_item(interactions)
     moments, share = moments_of(interactions), _share(interactions, branch)
 

@@ -8,11 +8,11 @@ import math
 import numpy as np
 import torch
 from scipy.linalg.lapack import spotri
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array, diags_array, vstack
 from threadpoolctl import threadpool_limits
 
 from nas.data.interactions import Interactions
-from nas.model.co_occurrences import co_occurrences, sparse_co_occurrences, user_weights
+from nas.model.co_occurrences import co_occurrences, feature_rows, sparse_co_occurrences, user_weights
 from nas.model.history import (
     HistoryModel,
     compact,
@@ -76,12 +76,17 @@ def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tenso
             branch.regularisation,
             branch.dropout,
         )
-    elif not timed and 2 * interactions.n_users < interactions.n_items:
-        weighted = diags_array(np.sqrt(user_weights(interactions, branch))) @ histories_of(interactions)
-        weights = ease_weights_by_users(csr_array(weighted), branch.regularisation, branch.dropout)
+    elif not timed and 2 * (rows := _rows(interactions, branch)).shape[0] < interactions.n_items:
+        weights = ease_weights_by_users(rows, branch.regularisation, branch.dropout)
     else:
         weights = ease_weights(co_occurrences(interactions, branch), branch.regularisation, branch.dropout)
     return compact(largest_entries(weights, branch.neighbours)) if branch.neighbours else weights
+
+
+def _rows(interactions: Interactions, branch: ItemBranch) -> csr_array:
+    """Return the matrix (R, I) whose product with itself are the co-occurrences, where time does not matter."""
+    rows = csr_array(diags_array(np.sqrt(user_weights(interactions, branch))) @ histories_of(interactions))
+    return csr_array(vstack([rows, feature_rows(interactions, branch)])) if branch.features else rows
 
 
 def ease_weights(gram: torch.Tensor, regularisation: float, dropout: float = 0.0) -> torch.Tensor:

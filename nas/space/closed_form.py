@@ -104,6 +104,9 @@ class ItemBranch(BaseModel):
     proximity: float = Field(default=0.0, ge=0)
     """ease, slim, next: two items d steps apart in a user's time line count 1 / sqrt(1 + d / proximity), interactions of the same
     moment being one step; 0 counts all pairs alike, as does data without timestamps."""
+    features: float = Field(default=0.0, ge=0, exclude_if=lambda users: users == 0)
+    """ease, slim, next: a genre, a word of the titles or another feature counts as so many users who had the items that have
+    it, spread over these; 0 looks at none, as does data without a table of items."""
     rating: float = Field(default=0.0, ge=0)
     """An item of the history counts 1 + rating * z, z the normal score of the rating's rank, within -2 to 2; 0 counts
     all alike, as does data without ratings."""
@@ -124,7 +127,7 @@ class ItemBranch(BaseModel):
             "ease": {"l1": 1.0},
             "slim": {"dropout": 0.0},
             "next": {"l1": 1.0},
-            "cosine": {"l1": 1.0, "dropout": 0.0, "user_norm": 0.0, "proximity": 0.0},
+            "cosine": {"l1": 1.0, "dropout": 0.0, "user_norm": 0.0, "proximity": 0.0, "features": 0.0},
         }
         return self.model_copy(update=plain[self.kind])
 

@@ -1,10 +1,10 @@
 """The spaces of the closed-form branches, and of the weights with which branches are fused."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from itertools import product
 from math import prod
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -19,6 +19,9 @@ class _ClosedFormSpace(BaseModel, Generic[B]):
     """Choices for each setting of a branch; a setting that is not named keeps its default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The setting that says which of the others matter, if there is one.
+    _SWITCH: ClassVar[str] = ""
 
     @classmethod
     def _branch(cls) -> type[B]:
@@ -56,9 +59,9 @@ class _ClosedFormSpace(BaseModel, Generic[B]):
         held = {name: getattr(branch, name) for name in genes}
         return {name: held[name] if held[name] in choices else choices[0] for name, choices in genes.items()}
 
-    def every(self) -> list[B]:
-        """Return all different branches of the space."""
-        genes = self.genes()
+    def varied(self, names: Collection[str]) -> list[B]:
+        """Return the different branches that some settings make, the others being the first choices."""
+        genes = {name: choices for name, choices in self.genes().items() if name in names}
         combinations = product(*genes.values())
         return list(
             dict.fromkeys(self.decode(dict(zip(genes, chosen, strict=True))) for chosen in combinations)
@@ -66,7 +69,14 @@ class _ClosedFormSpace(BaseModel, Generic[B]):
 
     def size(self) -> int:
         """Return the number of different branches."""
-        return len(self.every()) if prod(map(len, self.genes().values())) > 1 else 1
+        genes = self.genes()
+        others = [name for name in genes if name != self._SWITCH]
+
+        def different(name: str, switch: dict[str, Value]) -> int:
+            return len({getattr(self.decode(switch | {name: choice}), name) for choice in genes[name]})
+
+        switches = [{self._SWITCH: value} for value in dict.fromkeys(genes.get(self._SWITCH, ()))] or [{}]
+        return sum(prod(different(name, switch) for name in others) for switch in switches)
 
     def settled(self, branch: B) -> "_ClosedFormSpace[B]":
         """Return the space that holds this branch alone."""
@@ -75,6 +85,8 @@ class _ClosedFormSpace(BaseModel, Generic[B]):
 
 class SpectralSpace(_ClosedFormSpace[SpectralBranch]):
     """Choices for the spectral branch; see `SpectralBranch`."""
+
+    _SWITCH = "low_pass"
 
     rank: Dimension = Dimension(choices=(256,))
     low_pass: Dimension = Dimension(choices=(0.3,))
@@ -89,12 +101,15 @@ class SpectralSpace(_ClosedFormSpace[SpectralBranch]):
 class ItemSpace(_ClosedFormSpace[ItemBranch]):
     """Choices for the item branch; see `ItemBranch`."""
 
+    _SWITCH = "kind"
+
     kind: Dimension = Dimension(choices=("ease",))
     regularisation: Dimension = Dimension(choices=(500.0,))
     l1: Dimension = Dimension(choices=(1.0,))
     dropout: Dimension = Dimension(choices=(0.0,))
     user_norm: Dimension = Dimension(choices=(0.0,))
     proximity: Dimension = Dimension(choices=(0.0,))
+    features: Dimension = Dimension(choices=(0.0,))
     rating: Dimension = Dimension(choices=(0.0,))
     recency: Dimension = Dimension(choices=(0.0,))
     debias: Dimension = Dimension(choices=(0.0,))

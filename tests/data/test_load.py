@@ -172,6 +172,7 @@ def test_fixed_parts_take_only_the_columns_they_share(tmp_path: Path) -> None:
         ({"items": "none.csv"}, r"none\.csv: no such file"),
         ({"item_title": "name"}, r"data\.item_title: there is no table of items; say with data\.items where"),
         ({"item_genres": "tags"}, r"data\.item_genres: there is no table of items"),
+        ({"item_features": ["brand"]}, r"data\.item_features: there is no table of items"),
         ({"path": "t.json"}, r"t\.json: the name does not tell the format"),
         ({"path": "pairs.csv", "min_rating": 0}, r"min_rating needs ratings"),
         ({"path": "one.csv"}, r"only 1 item is left"),
@@ -248,11 +249,42 @@ def test_parquet_item_tables_may_hold_lists_and_other_names(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "first"),
+    [
+        ("i.csv", "item,brand,by,price\n9,Tide,Ann|Bob,2.50\n10,,(no genres listed),\n", ("by: Ann", "by: Bob")),
+        ("i.tsv", "by\tprice\titem\tbrand\nAnn|Bob\t2.50\t9\tTide\n\t\t10\t\n", ("by: Ann", "by: Bob")),
+        ("i.item", "item_id:token\tbrand:token\tby:token_seq\tprice:float\n9\tTide\tAnn Bob\t2.50\n10\t\t\t\n",
+         ("by: Ann", "by: Bob")),
+        ("i.csv", "item,brand,by,price\n9,Tide,,2.50\n", ()),
+    ],
+)  # fmt: skip
+def test_features_are_named_by_their_columns(
+    name: str, content: str, first: tuple[str, ...], tmp_path: Path
+) -> None:
+    write(tmp_path, t__csv=INTERACTIONS)
+    (tmp_path / name).write_text(content)
+    columns = ("by", "brand", "price")
+    found = load(DataConfig(path="t.csv", items=Path(name), item_features=columns), tmp_path)
+    assert found.items.features == ((*first, "brand: Tide", "price: 2.50"), (), ())
+    assert found.items.title is None
+
+
+def test_what_movielens_says_of_items_has_no_more_columns(tmp_path: Path) -> None:
+    write(tmp_path, t__csv=INTERACTIONS)
+    (tmp_path / "u.item").write_text("|".join(["9", "Nine", "", "", "", *["0"] * 19]) + "\n")
+    (tmp_path / "movies.dat").write_text("9::Nine::War\n")
+    for name in ("u.item", "movies.dat"):
+        with pytest.raises(UserError, match="no column 'released'"):
+            load(DataConfig(path="t.csv", items=Path(name), item_features=("released",)), tmp_path)
+
+
+@pytest.mark.parametrize(
     ("content", "settings", "says"),
     [
         ("itm,title\n9,x\n", {}, r"i\.csv, line 1: no column 'item'.*did you mean 'itm'"),
         ("item,name\n9,x\n", {}, r"neither titles nor genres among item, name; set data.item_title"),
         ("item,title\n9,x\n", {"item_genres": "tags"}, r"no column 'tags'"),
+        ("item,title\n9,x\n", {"item_features": ["titel"]}, r"no column 'titel'.*did you mean 'title'"),
         ("item,title\n9,x\n,y\n", {}, r"i\.csv, line 3: empty id"),
         ("item,title\n9,x,y\n", {}, r"i\.csv, line 2: 3 fields where 2"),
     ],

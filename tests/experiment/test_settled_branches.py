@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from torch import Tensor
 
-from nas.data.interactions import Interactions
+from nas.data import Interactions, PlantedConfig, planted
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.stages.branches import climb_kind, settle_branches
@@ -318,6 +319,55 @@ def test_on_a_large_catalogue_the_regularisation_is_chosen_on_all_items(
     # A step on either side of the chosen one, where there is one.
     place, choices = [1.0, 10.0, 100.0].index(chosen.regularisation), {one.regularisation for one in walked}
     assert choices >= set([1.0, 10.0, 100.0][max(0, place - 1) : place + 2])
+
+
+def test_on_a_large_catalogue_features_are_weighed_on_all_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.experiment.stages.settling.LARGE_CATALOGUE", 40)
+    item = {"kind": "ease", "regularisation": 10, "l1": 1, "dropout": [0, 0.3], "features": [0, 3, 10]}
+    context = context_of(SPACE | {"branches": SPACE["branches"] | {"item": item}}, tmp_path)
+    everywhere: set[ItemBranch] = set()
+
+    def spy(branch: ItemBranch, train: Interactions) -> Any:
+        if train.n_items == context.train.n_items:
+            everywhere.add(branch)
+        return fit_items(branch, train)
+
+    monkeypatch.setattr("nas.experiment.stages.settling.fit_items", spy)
+    settle_branches(context)
+    assert len({one.features for one in everywhere}) > 1
+    assert len({one.dropout for one in everywhere}) == 1
+
+
+def test_features_count_where_they_say_more_than_what_was_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The titles of planted data name the block whose items a user likes, and of four items each little else is known.
+    few = {"data": {"source": "planted", "planted": PLANTED | {"interactions_per_user": 4}}}
+    item = {"kind": "ease", "regularisation": 10, "features": [0, 3, 10]}
+    space = SPACE | {"branches": SPACE["branches"] | {"item": item}}
+    context = context_of(space, tmp_path, few)
+    monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: None)
+    _, results = settle_branches(context)
+    assert results["item"]["settings"]["features"] > 0
+    found = results["item"]["alone"]["ndcg@20"]
+    plain = ItemBranch(kind="ease", regularisation=10.0)
+    users, train = context.judged_users, context.train
+    held = Held(fit_items(plain, train), users, train.n_users)
+    assert found > 1.1 * evaluate(held, train, context.valid, context.experiment.ks, users).means["ndcg@20"]
+
+
+def test_where_nothing_is_known_of_items_features_are_not_tried(tmp_path: Path) -> None:
+    made = planted(PlantedConfig.model_validate(PLANTED))
+    rows = {"user": [made.user_ids[n] for n in made.user], "item": [made.item_ids[n] for n in made.item]}
+    pl.DataFrame(rows).write_csv(tmp_path / "pairs.csv")
+    item = {"kind": "ease", "regularisation": 10, "features": [0, 3, 10]}
+    space = SearchSpace.parse(SPACE | {"branches": SPACE["branches"] | {"item": item}}, "test")
+    bare = context_of(SPACE, tmp_path, {"data": {"path": str(tmp_path / "pairs.csv")}})
+    assert Settling(bare, space, "item", lambda: None).steps == []
+    known = context_of(SPACE, tmp_path / "known")
+    assert Settling(known, space, "item", lambda: None).steps == ["features"]
 
 
 def test_a_walk_goes_on_while_it_gets_better(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

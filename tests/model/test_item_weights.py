@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from nas.data import Interactions
+from nas.data import Interactions, ItemTable
 from nas.model.co_occurrences import co_occurrences, sparse_co_occurrences
 from nas.model.evaluation import history_costs
 from nas.model.history import counted_by, histories_of, largest_entries, largest_products
@@ -183,6 +183,70 @@ def test_scores_are_divided_by_a_power_of_what_many_had(kind: str, small: Intera
     # No fit of its own, and no larger than without.
     assert branch.fitted() == plain.fitted()
     assert fit_items(branch, data).entries == fit_items(plain, data).entries
+
+
+def described(interactions: Interactions) -> Interactions:
+    """Every third item is red, every fourth large; the rest have nothing in common."""
+    colours = tuple(("red",) if n % 3 == 0 else (f"colour {n}",) for n in range(interactions.n_items))
+    sizes = tuple("large" if n % 4 == 0 else "" for n in range(interactions.n_items))
+    return replace(interactions, items=ItemTable(title=sizes, genres=colours))
+
+
+def features_of(n_items: int) -> NDArray[np.float64]:
+    return np.array([[n % 3 == 0, n % 4 == 0] for n in range(n_items)], dtype=np.float64)
+
+
+@pytest.mark.parametrize(("proximity", "later"), [(0.0, False), (2.0, False), (2.0, True)])
+def test_items_come_closer_by_what_few_have(proximity: float, later: bool, small: Interactions) -> None:
+    data = described(timed(small))
+    plain = ItemBranch(proximity=proximity, user_norm=0.5)
+    branch = plain.model_copy(update={"features": 3.0})
+    features = features_of(data.n_items)
+    due = co_occurrences(data, plain, later=later).numpy() + features * (3 / features.sum(0)) @ features.T
+    found = co_occurrences(data, branch, later=later)
+    np.testing.assert_allclose(found.numpy(), due, rtol=1e-5, atol=1e-6)
+    # Of what nothing is known, nothing changes.
+    bare = replace(data, items=ItemTable())
+    assert torch.equal(co_occurrences(bare, branch, later=later), co_occurrences(bare, plain, later=later))
+
+
+@pytest.mark.parametrize("proximity", [0.0, 2.0])
+def test_sparse_co_occurrences_hold_features_too(proximity: float, small: Interactions) -> None:
+    data, branch = described(timed(small)), ItemBranch(proximity=proximity, features=3.0)
+    found = sparse_co_occurrences(data, branch)
+    assert found.has_sorted_indices
+    np.testing.assert_allclose(found.toarray(), co_occurrences(data, branch).numpy(), rtol=1e-5)
+
+
+def test_ease_with_features_is_that_of_both_matrices_one_below_the_other(small: Interactions) -> None:
+    few = small.select(small.user < 6)
+    few = replace(few, user_ids=few.user_ids[:6])
+    for data in (described(few), described(small)):
+        features = features_of(data.n_items)
+        rows = np.vstack([dense(data), (features * np.sqrt(3 / features.sum(0))).T])
+        inverse = np.linalg.inv(rows.T @ rows + 7 * np.eye(data.n_items))
+        due = np.eye(data.n_items) - inverse / np.diag(inverse)
+        found = weights_of(ItemBranch(regularisation=7.0, features=3.0), data)
+        np.testing.assert_allclose(found, due, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ease", "slim", "next"])
+def test_what_nobody_had_is_recommended_for_what_it_shares(kind: str, small: Interactions) -> None:
+    new = 27  # Red, not large.
+    data = described(small.select(small.item != new))
+    branch = ItemBranch.model_validate({"kind": kind, "regularisation": 1.0, "l1": 0.01})
+    assert not weights_of(branch, data)[:, new].any()
+    weights = weights_of(branch.model_copy(update={"features": 3.0}), data)[:, new]
+    red = [n for n in range(data.n_items) if n % 3 == 0 and n != new]
+    others = [n for n in range(data.n_items) if n % 3]
+    assert weights[red].min() > 0 or kind == "slim"
+    assert weights[red].mean() > 0 >= np.median(weights[others])
+
+
+def test_cosines_know_no_features(small: Interactions) -> None:
+    branch = ItemBranch(kind="cosine", neighbours=5, features=3.0)
+    assert branch.canonical().features == 0
+    np.testing.assert_array_equal(weights_of(branch, described(small)), weights_of(branch, small))
 
 
 def test_each_item_keeps_its_nearest_by_cosine(small: Interactions) -> None:

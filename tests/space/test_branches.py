@@ -11,6 +11,7 @@ from nas.errors import UserError
 from nas.space import Architecture, SearchSpace
 from nas.space.architecture import Fusion
 from nas.space.closed_form import ItemBranch, SpectralBranch, UserBranch
+from nas.space.closed_form_space import ItemSpace, SpectralSpace
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -42,6 +43,37 @@ def test_the_size_counts_every_architecture_once() -> None:
     assert len({str(one) for one in found}) == len(found)
 
 
+def some(*choices: Any) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.sampled_from(choices), min_size=1, max_size=2, unique=True)
+
+
+ITEMS = st.fixed_dictionaries(
+    {
+        "kind": st.lists(
+            st.sampled_from(["ease", "slim", "next", "cosine"]), min_size=1, max_size=4, unique=True
+        ),
+        **{name: some(1, 2.0, 3) for name in ("regularisation", "l1")},
+        **{name: some(0, 0.5) for name in ("dropout", "user_norm", "features", "rating", "debias")},
+    }
+).map(ItemSpace.model_validate)
+SPECTRA = st.fixed_dictionaries({"rank": some(4, 8), "low_pass": some(0, 0.5), "neighbours": some(0, 3)}).map(
+    SpectralSpace.model_validate
+)
+
+
+@given(ITEMS | SPECTRA)
+def test_the_size_of_a_branch_counts_every_branch_once(space: ItemSpace | SpectralSpace) -> None:
+    assert space.size() == len(set(space.varied(space.genes().keys())))
+
+
+def test_some_settings_are_varied_and_the_others_stay_at_their_first_choices() -> None:
+    space = ItemSpace.model_validate({"kind": ["slim", "ease"], "l1": [0.3, 2], "rating": [0.1, 0]})
+    assert set(space.varied(["kind"])) == {
+        ItemBranch(kind="slim", l1=0.3, rating=0.1),
+        ItemBranch(kind="ease", rating=0.1),
+    }
+
+
 def test_weights_that_are_multiples_are_one_fusion() -> None:
     graph = SPACE.decode({}).model_copy(update={"fusion": None})
     branches = {"spectral": SpectralBranch(rank=4), "item": ItemBranch()}
@@ -65,12 +97,14 @@ def test_fusions_without_the_user_branch_keep_the_ids_that_they_had_before_there
     assert fused.values()["fusion"] == {"graph": 0.5, "spectral": 0.0, "item": 0.0, "user": 0.5}
 
 
-def test_an_item_branch_without_a_debias_keeps_the_id_that_it_had_before_there_was_one() -> None:
+def test_an_item_branch_without_what_is_new_keeps_its_id() -> None:
     plain = Architecture(item=ItemBranch())
-    assert "debias" not in plain.values()["item"]
-    assert ItemBranch(debias=0.2).model_dump()["debias"] == 0.2
-    assert Architecture(item=ItemBranch(debias=0.2)).id != plain.id
-    assert str(ItemBranch(debias=0.2)) == "item ease, debias 0.2"
+    for name in ("debias", "features"):
+        assert name not in plain.values()["item"]
+        branch = ItemBranch.model_validate({name: 0.2})
+        assert branch.model_dump()[name] == 0.2
+        assert Architecture(item=branch).id != plain.id
+        assert str(branch) == f"item ease, {name} 0.2"
 
 
 def test_the_user_branch_says_all_of_its_settings() -> None:

@@ -5,8 +5,8 @@ on MovieLens 100K and 1M (NDCG@20 .313 and .311, .208 and .206), beside LightGCN
 .2119; validation data). Nearest users are chosen beside the branches before them as well. For each kind of weights, one
 setting after the other takes its best value, the others held, and for the best kind then once more from where that led: a
 fit is far cheaper than a training. On a large catalogue, where it is not, the settings of the item branch are chosen on its
-most popular items, and then only the regularisation anew on all of them: on latest-small it is 10 there, 1 on the popular
-ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
+most popular items, and then only the regularisation and how much features count anew on all of them: on latest-small the
+former is 10 there, 1 on the popular ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
 
 In the end the kinds of item weights that come close are weighed once more, each beside all branches, with nearest users of
 its own: what a kind is worth depends on what the others hold already. Packages and what they need, 11,840 x 4,731: EASE is
@@ -40,6 +40,8 @@ Results = dict[str, dict[str, Any]]
 
 # Of the best kind's quality beside LightGCN: with less, a kind is not weighed again.
 _CLOSE = 0.98
+# Settings of the item branch that are walked to their best on all items, where the others were chosen on popular ones.
+_ON_ALL_ITEMS = ("regularisation", "features")
 
 
 def settle_branches(context: Context) -> tuple[SearchSpace, Results]:
@@ -170,7 +172,8 @@ def _result(context: Context, settling: Settling, genome: Genome, before: Result
     if settling.items < context.train.n_items:
         settling = _settling(context, settling.name, before, all_items=True)
         with stage(f"{settling.name} branch, all items", None) as steps:
-            genome = settling.walk("regularisation", genome, steps.advance)
+            for gene in _ON_ALL_ITEMS:
+                genome = settling.walk(gene, genome, steps.advance)
         tried += len(settling.values)
     branch = settling.space.decode(genome)
     return {

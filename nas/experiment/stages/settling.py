@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas.data.interactions import Interactions, ItemTable
+from nas.data.interactions import Interactions
+from nas.data.item_features import item_features
 from nas.experiment.context import Context
 from nas.experiment.reachable import cheapest, keeper
 from nas.experiment.stages.fusion import States, weigh
@@ -250,8 +251,15 @@ def _that_matter(context: Context, name: str, genes: Genes) -> Genes:
     """Return the choices that make a difference on this data and can be fitted on it."""
     kept = dict(genes)
     timestamp, rating = context.train.timestamp, context.train.rating
-    for gene, held in (("proximity", timestamp), ("recency", timestamp), ("rating", rating)):
-        if held is None and gene in kept:
+    features = item_features(context.train.items, context.train.n_items).shape[1]
+    known = {
+        "proximity": timestamp is not None,
+        "recency": timestamp is not None,
+        "rating": rating is not None,
+        "features": features > 0,
+    }
+    for gene, held in known.items():
+        if not held and gene in kept:
             kept[gene] = (0.0,) if 0.0 in genes[gene] else genes[gene][:1]
     if name == "item" and context.interactions.n_items > LARGE_CATALOGUE:
         # Whole, the weights would take hundreds of megabytes and more of an artefact.
@@ -277,4 +285,4 @@ def _of_items(part: Interactions, items: NDArray[np.int64]) -> Interactions:
     place[items] = np.arange(len(items))
     kept = part.select(place[part.item] >= 0)
     ids = tuple(part.item_ids[item] for item in items)
-    return replace(kept, item=place[kept.item], item_ids=ids, items=ItemTable())
+    return replace(kept, item=place[kept.item], item_ids=ids, items=part.items.select(items))
