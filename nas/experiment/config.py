@@ -244,12 +244,20 @@ class Experiment(BaseModel):
         """Read a decoded mapping; relative paths in it start at `folder`. Raises UserError as `load` does."""
         for override in overrides:
             value = _with(value, override)
-        if isinstance(value.get("search_space"), str):
-            space = SearchSpace.load(value["search_space"], folder)
-            value = value | {"search_space": space.model_dump(mode="json", exclude_none=True)}
+        space = value.get("search_space")
+        if isinstance(space, str):
+            value = value | {"search_space": _plain(SearchSpace.load(space, folder))}
+        elif isinstance(space, dict) and "extends" in space:
+            value = value | {
+                "search_space": _plain(SearchSpace.parse(space, f"{where}: search_space", folder))
+            }
         if isinstance(value.get("data"), dict):
             value = value | {"data": _absolute(value["data"], folder)}
         return validate(cls, value, where)
+
+
+def _plain(space: SearchSpace) -> dict[str, Any]:
+    return space.model_dump(mode="json", exclude_none=True)
 
 
 def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -262,13 +270,21 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _with(value: dict[str, Any], override: str) -> dict[str, Any]:
-    """Return a copy of `value` with `a.b=c` set; c is read as YAML."""
+    """Return a copy of `value` with `a.b=c` set; c is read as YAML. What is set of a space that is named extends it."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(f"--set {override}: expected section.key=value, such as search.trials=50")
     setting = parse_yaml(f"value: {text}", f"--set {override}")["value"]
     changed = current = dict(value)
+    if parts[0] == "search_space" and len(parts) > 1:
+        space = value.get("search_space")
+        if space is None:
+            raise UserError(
+                f"--set {override}: of which space? Name it first, such as --set search_space={DEFAULT_SPACE}"
+            )
+        if isinstance(space, str):
+            changed["search_space"] = {"extends": space}
     for part in parts[:-1]:
         inner = current.get(part, {})
         if not isinstance(inner, dict):

@@ -15,6 +15,7 @@ from nas.space.architecture import Architecture, Fusion
 from nas.space.closed_form import ClosedForm, name_of
 from nas.space.closed_form_space import FusionSpace, ItemSpace, SpectralSpace, UserSpace
 from nas.space.dimension import Dimension, Value
+from nas.space.extending import extended
 from nas.space.graph_space import GraphSpace
 from nas.space.recipe import Recipe
 from nas.yaml_file import read_yaml, validate
@@ -121,12 +122,16 @@ class SearchSpace(BaseModel):
             UserError: no such file, not YAML, or not a search space; one line says where.
         """
         path = find(name, "search_spaces", beside)
-        return cls.parse(read_yaml(path), str(path))
+        return cls.parse(read_yaml(path), str(path), path.parent)
 
     @classmethod
-    def parse(cls, value: dict[str, Any], where: str) -> "SearchSpace":
-        """Read a decoded YAML mapping; UserError, naming `where` and the key, if it is no search space."""
-        return validate(cls, value, where)
+    def parse(cls, value: dict[str, Any], where: str, beside: Path = Path()) -> "SearchSpace":
+        """Read a decoded YAML mapping, and what it extends (relative to `beside`).
+
+        Raises:
+            UserError: it is no search space, or extends none; the line names `where` and the key.
+        """
+        return validate(cls, extended(value, where, beside), where)
 
     def genes(self) -> dict[str, tuple[Value, ...]]:
         """Return the fixed-length genome: gene names and their choices.

@@ -5,7 +5,7 @@ import pytest
 from nas.errors import UserError
 from nas.experiment.config import Experiment, SupernetConfig
 from nas.shipped import shipped
-from nas.space import Recipe
+from nas.space import Recipe, SearchSpace
 
 SHIPPED = sorted(path.stem for path in shipped("experiments").glob("*.yaml"))
 
@@ -45,6 +45,31 @@ def test_constraints_are_texts_that_are_their_own_resolution() -> None:
     ]
     assert experiment.ks == (10, 20, 50), "what is bounded has to be measured"
     assert experiment.search.patience == 40
+    assert Experiment.parse(experiment.resolved(), "again", Path()) == experiment
+
+
+def test_overrides_reach_into_a_space_that_is_named() -> None:
+    words = ("search_space=full", "search_space.branches.graph.layers=2", "search_space.branches.user=null")
+    space = Experiment.load("ml-100k", words).search_space
+    full = SearchSpace.load("full")
+    assert space.branches.graph is not None
+    assert space.branches.graph.layers.choices == (2,)
+    assert space.branches.graph.aggregator == full.branches.graph.aggregator  # type: ignore[union-attr]
+    assert space.branches.names == ("graph", "spectral", "item")
+    assert space.branches.item == full.branches.item
+    with pytest.raises(UserError, match=r"of which space\? Name it first, such as --set search_space=full"):
+        Experiment.parse({"data": {"source": "planted"}}, "here", Path(), words[1:])
+
+
+def test_a_space_in_an_experiment_may_extend_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: graph\nbranches: {graph: {layers: 1}}\n")
+    text = "data: {source: planted}\nsearch_space: {extends: mine.yaml, branches: {graph: {score: dot}}}\n"
+    (tmp_path / "experiment.yaml").write_text(text)
+    experiment = Experiment.load(tmp_path / "experiment.yaml")
+    graph = experiment.search_space.branches.graph
+    assert graph is not None
+    assert (graph.layers.choices, graph.score.choices) == ((1,), ("dot",))
+    # What a run writes down is whole, wherever it is read.
     assert Experiment.parse(experiment.resolved(), "again", Path()) == experiment
 
 
