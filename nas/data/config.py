@@ -63,7 +63,7 @@ class DataConfig(BaseModel):
 
     item_features: tuple[str, ...] = ()
     """More columns of the item table that say what items have in common, such as a brand; genres and the words of titles do
-    so anyway."""
+    so anyway, and of a RecBole `.item`, when none is named, all columns of tokens."""
 
     min_rating: float | None = Field(default=None, allow_inf_nan=False)
     """Implicit feedback: keep the interactions with a rating of at least this."""

@@ -12,7 +12,7 @@ from nas.data.readers import infer_format
 from nas.data.readers.delimited import first_line, read_headerless, read_table
 from nas.data.readers.files import read_text
 from nas.data.readers.parquet import read_parquet_table
-from nas.data.readers.recbole import read_atomic
+from nas.data.readers.recbole import read_atomic, token_columns
 from nas.data.readers.table import Table, ids, missing_column
 from nas.errors import UserError
 
@@ -95,6 +95,13 @@ def _read_atomic(path: Path, config: DataConfig) -> pl.DataFrame:
     item = config.item if config.item in columns else "item_id"
     title = _first(columns, config.item_title, "movie_title", "name")
     genres = _first(columns, config.item_genres, "class", "genre", "categories")
+    features = config.item_features or [
+        name for name in token_columns(path) if name not in (item, title, genres, "release_year")
+    ]
+    if not (title or genres or features) and item in columns:
+        # It lies beside the interactions and is read unasked, so it may say nothing of use.
+        log.info("%s: neither titles, genres nor tokens among %s", path, ", ".join(columns))
+        return table.frame.select(ids(table, item).alias("item"))
     if title and "release_year" in columns:
         # RecBole cut the year off the title; remakes need it.
         year = pl.col("release_year")
@@ -102,7 +109,7 @@ def _read_atomic(path: Path, config: DataConfig) -> pl.DataFrame:
             pl.when(year.str.contains(r"^\d{4}$")).then(pl.format("{} ({})", title, year)).otherwise(title)
         )
         table = Table(path, table.frame.with_columns(dated.alias(title)), table.locate)
-    return _select(table, item, title, genres, " ", config.item_features)
+    return _select(table, item, title, genres, " ", features)
 
 
 def _read_parquet(path: Path, config: DataConfig) -> pl.DataFrame:

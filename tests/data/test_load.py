@@ -269,6 +269,25 @@ def test_features_are_named_by_their_columns(
     assert found.items.title is None
 
 
+def test_all_tokens_of_an_atomic_file_are_features_where_none_is_named(tmp_path: Path) -> None:
+    header = "item_id:token\ttitle:token_seq\tclass:token_seq\tbrand:token\ttags:token_seq\tprice:float\trelease_year:token"
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\n1\t9\n2\t10\n")
+    (tmp_path / "x.item").write_text(f"{header}\n9\tNine\tWar\tTide\tred large\t2.5\t1995\n")
+    found = load(DataConfig(path="x.inter"), tmp_path).items
+    assert found.title == ("Nine (1995)", "")
+    assert found.genres == (("War",), ())
+    assert found.features == (("brand: Tide", "tags: red", "tags: large"), ())
+    named = load(DataConfig(path="x.inter", item_features=("price",)), tmp_path).items
+    assert named.features == (("price: 2.5",), ())
+
+
+def test_an_atomic_file_that_says_nothing_of_use_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\n1\t9\n2\t10\n")
+    (tmp_path / "x.item").write_text("item_id:token\tprice:float\n9\t2.5\n")
+    items = load(DataConfig(path="x.inter"), tmp_path).items
+    assert (items.title, items.genres, items.features) == (None, None, None)
+
+
 def test_what_movielens_says_of_items_has_no_more_columns(tmp_path: Path) -> None:
     write(tmp_path, t__csv=INTERACTIONS)
     (tmp_path / "u.item").write_text("|".join(["9", "Nine", "", "", "", *["0"] * 19]) + "\n")

@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from nas.data.config import DataConfig
-from nas.data.readers.delimited import read_table
+from nas.data.readers.delimited import first_line, read_table
+from nas.data.readers.files import read_text
 from nas.data.readers.table import Table, choose_columns, renamed, typed
 
 USUAL = {"user": "user_id", "item": "item_id", "rating": "rating", "timestamp": "timestamp"}
@@ -18,6 +19,12 @@ def read_recbole(path: Path, config: DataConfig) -> pl.DataFrame:
     """
     table = read_atomic(path)
     return typed(table, choose_columns(table.frame.columns, config, path, USUAL))
+
+
+def token_columns(path: Path) -> list[str]:
+    """Return the columns of an atomic file that hold tokens, one or several."""
+    named = (column.split(":") for column in first_line(read_text(path)).split("\t"))
+    return [name for name, *types in named if types and types[0] in ("token", "token_seq")]
 
 
 def read_atomic(path: Path) -> Table:
