@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.stats import norm, rankdata
 
 from nas.data import Interactions, ItemTable
 from nas.model.co_occurrences import co_occurrences, sparse_co_occurrences
@@ -137,6 +138,13 @@ def test_ratings_weigh_the_history_and_not_the_weights(small: Interactions) -> N
     z = [NormalDist().inv_cdf(share) for share in below + alike / 2]
     np.testing.assert_allclose(weighed.histories.data, 1 + 0.3 * np.clip(z, -2, 2), rtol=1e-5)
     np.testing.assert_array_equal(histories_of(rated, 5.0).data.min(), np.float32(0.1))
+
+
+def test_ratings_that_tie_share_the_mean_of_their_ranks(small: Interactions) -> None:
+    stars = np.random.default_rng(0).integers(1, 6, len(small)).astype(np.float32)
+    z = norm.ppf((rankdata(stars) - 0.5) / len(stars))
+    found = histories_of(replace(small, rating=stars), 0.1).data
+    np.testing.assert_allclose(found, 1 + 0.1 * np.clip(z, -2, 2), rtol=1e-6)
 
 
 def test_of_ratings_the_order_alone_counts(small: Interactions) -> None:
