@@ -1,7 +1,7 @@
 """The `data` and `split` sections of an experiment file."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -82,6 +82,15 @@ class DataConfig(BaseModel):
         if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
             raise ValueError(f"expected one ASCII character such as ',' or ';', but got {delimiter!r}")
         return delimiter
+
+    @field_validator("item_features", mode="before")
+    @classmethod
+    def _distinct_features(cls, names: Any) -> Any:
+        if not isinstance(names, list | tuple):
+            raise ValueError(f"expected a list, such as [{names}], but got {names!r}")
+        if len(set(map(str, names))) < len(names):
+            raise ValueError(f"columns must differ, but got {list(names)}")
+        return names
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -31,6 +31,10 @@ class ItemTable:
     genres: tuple[tuple[str, ...], ...] | None = None
     features: tuple[tuple[str, ...], ...] | None = None
 
+    def fingerprint(self) -> str:
+        """Return a sha256 (hex) of all that is known."""
+        return hashlib.sha256(repr((self.title, self.genres, self.features)).encode()).hexdigest()
+
     def select(self, items: LongArray) -> "ItemTable":
         """Return the rows of some items."""
 

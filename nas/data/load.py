@@ -11,6 +11,7 @@ from nas.data.cleaning import core, distinct, keep_rated
 from nas.data.config import DataConfig
 from nas.data.index import encode
 from nas.data.interactions import Ids, IntArray, Interactions
+from nas.data.item_features import item_features
 from nas.data.items import align, neighbour, read_items
 from nas.data.movielens_100k import ml_100k
 from nas.data.planted import PlantedConfig, planted
@@ -56,7 +57,20 @@ def load(config: DataConfig, folder: Path) -> Interactions:
     )
     if items is None:
         return interactions
-    return replace(interactions, items=align(read_items(items, config), interactions.item_ids))
+    table = read_items(items, config)
+    known = align(table, interactions.item_ids)
+    log.info(
+        "%s knows %d of them; %d genres, words and other features are those of several",
+        items,
+        len(set(table["item"]) & set(interactions.item_ids)),
+        item_features(known, interactions.n_items).shape[1],
+    )
+    return replace(interactions, items=known)
+
+
+def item_table(config: DataConfig, folder: Path) -> Path | None:
+    """Return the table of items that `load` reads, if there is one."""
+    return None if config.source == "planted" else _files(config, folder)[1]
 
 
 def _files(config: DataConfig, folder: Path) -> tuple[dict[int, Path], Path | None]:

@@ -13,6 +13,7 @@ from nas.search.constraints import Constraint
 from nas.search.objectives import direction, list_lengths
 from nas.search.samplers import SAMPLERS
 from nas.shipped import find
+from nas.space.extending import extended
 from nas.space.recipe import Recipe
 from nas.space.search_space import SearchSpace
 from nas.yaml_file import parse_yaml, read_yaml, validate
@@ -187,7 +188,7 @@ class Experiment(BaseModel):
     split: SplitConfig = SplitConfig()
     """How they are divided."""
     search_space: SearchSpace = Field(default_factory=lambda: SearchSpace.load(DEFAULT_SPACE))
-    """The name of a shipped space, a YAML file, or the space itself."""
+    """The name of a shipped space, a YAML file, or the space itself, which may be another but for some ranges (`extends: full`)."""
     recipe: RecipeConfig = RecipeConfig()
     """How the recipe is chosen."""
     supernet: SupernetConfig = SupernetConfig()
@@ -246,18 +247,13 @@ class Experiment(BaseModel):
             value = _with(value, override)
         space = value.get("search_space")
         if isinstance(space, str):
-            value = value | {"search_space": _plain(SearchSpace.load(space, folder))}
-        elif isinstance(space, dict) and "extends" in space:
-            value = value | {
-                "search_space": _plain(SearchSpace.parse(space, f"{where}: search_space", folder))
-            }
+            loaded = SearchSpace.load(space, folder)
+            value = value | {"search_space": loaded.model_dump(mode="json", exclude_none=True)}
+        elif isinstance(space, dict):
+            value = value | {"search_space": extended(space, f"{where}: search_space", folder)}
         if isinstance(value.get("data"), dict):
             value = value | {"data": _absolute(value["data"], folder)}
         return validate(cls, value, where)
-
-
-def _plain(space: SearchSpace) -> dict[str, Any]:
-    return space.model_dump(mode="json", exclude_none=True)
 
 
 def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -277,7 +273,7 @@ def _with(value: dict[str, Any], override: str) -> dict[str, Any]:
         raise UserError(f"--set {override}: expected section.key=value, such as search.trials=50")
     setting = parse_yaml(f"value: {text}", f"--set {override}")["value"]
     changed = current = dict(value)
-    if parts[0] == "search_space" and len(parts) > 1:
+    if parts[0] == "search_space" and len(parts) > 1 and parts[1] != "extends":
         space = value.get("search_space")
         if space is None:
             raise UserError(

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.data import Interactions, Split, load, split
+from nas.data.item_features import item_features
 from nas.errors import UserError
 from nas.experiment.closed_forms import ClosedForms
 from nas.experiment.config import Experiment
@@ -31,7 +32,7 @@ from nas.model.training import TrainingData
 
 
 @contextmanager
-def _told_on_success(logger: logging.Logger) -> Iterator[None]:
+def told_on_success(logger: logging.Logger) -> Iterator[None]:
     """Hold back what the data says of itself until nothing is wrong with it: a fault is told in one line alone."""
     held: list[logging.LogRecord] = []
 
@@ -74,7 +75,7 @@ class Context:
         if experiment.device == "cuda" and not torch.cuda.is_available():
             raise UserError("device: cuda is asked for, but torch finds no GPU; expected auto or cpu")
         keep_freed_memory()
-        with _told_on_success(logging.getLogger("nas.data")):
+        with told_on_success(logging.getLogger("nas.data")):
             return cls._open(experiment, path)
 
     @classmethod
@@ -91,10 +92,14 @@ class Context:
         folder = RunFolder(path)
         if folder.started and folder.experiment().resolved()["data"] == experiment.resolved()["data"]:
             held = folder.read_json("data.json") or {}
-            if held.get("fingerprint", interactions.fingerprint()) != interactions.fingerprint():
-                raise UserError(
-                    f"{path}: the data changed since this run began; restore it, or give another folder with --run"
-                )
+            for name, key, one in (
+                ("data", "fingerprint", interactions.fingerprint()),
+                ("table of the items", "items_fingerprint", interactions.items.fingerprint()),
+            ):
+                if held.get(key, one) != one:
+                    raise UserError(
+                        f"{path}: the {name} changed since this run began; restore it, or give another folder with --run"
+                    )
         if experiment.search.storage is not None:
             open_storage(experiment, path)
         context = cls(experiment, folder, interactions, parts)
@@ -111,6 +116,8 @@ class Context:
             "items": self.interactions.n_items,
             "interactions": len(self.interactions),
             "fingerprint": self.interactions.fingerprint(),
+            "items_fingerprint": self.interactions.items.fingerprint(),
+            "item_features": item_features(self.interactions.items, self.interactions.n_items).shape[1],
             "train": len(self._split.train),
             "valid": len(self._split.valid),
             "test": len(self._split.test),

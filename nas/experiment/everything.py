@@ -1,13 +1,20 @@
 """All data to learn from: for a recommender that goes into service, when its architecture is chosen and judged."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nas.data import DataConfig, Interactions, Split, load
+from nas.data.load import item_table
 from nas.errors import UserError
-from nas.experiment.context import Context
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context, told_on_success
+from nas.experiment.folder import RunFolder
+from nas.graph.memory import keep_freed_memory
 from nas.model.item_weights import item_obstacle
 from nas.randomness import stream
 from nas.space.architecture import Architecture
@@ -16,39 +23,76 @@ from nas.space.architecture import Architecture
 _VALID = 0.1
 
 
-def with_everything(context: Context, data: Path | None = None) -> Context:
-    """Return a run's context in which nothing is held out: training and validation part together are all interactions.
+def with_everything(context: Context) -> Context:
+    """Return a run's context in which nothing is held out: training and validation part together are all interactions."""
+    return _whole(context.experiment, context.folder, replace(context.interactions, part=None))
+
+
+def with_newer(experiment: Experiment, folder: RunFolder, path: Path, result: Mapping[str, Any]) -> Context:
+    """Return a run's context with the interactions of another file in place of the run's, nothing of them held out.
+
+    The file has the columns of the run's data, and what the run reads of items is read again: from the table that lies
+    beside the file or that the experiment names, else from the one beside the run's own data.
 
     Args:
-        context: of the run.
-        data: a file of interactions to take instead of the run's, in the same format and with the same columns; None
-            takes the run's own, the test part among them.
+        experiment: the run's.
+        folder: the run's.
+        path: of the file; the run's own data need not be there any more.
+        result: of the architecture that is to learn from it.
 
     Raises:
-        UserError: the file cannot be read, or lacks ratings or times where the run has them.
+        UserError: the file cannot be read, or lacks ratings, times or room for what the architecture needs.
     """
-    interactions = replace(context.interactions, part=None) if data is None else _newer(context, data)
-    rows = stream(context.experiment.search.seed, "everything").permutation(len(interactions))
+    if not path.is_file():
+        raise UserError(f"--data {path}: no such file; expected events with the columns of the run's data")
+    old = experiment.data
+    origin = {
+        "source": None,
+        "planted": None,
+        "train": None,
+        "valid": None,
+        "test": None,
+        "path": path.resolve(),
+    }
+    config = DataConfig.model_validate(old.model_dump() | origin)
+    if item_table(config, Path()) is None:
+        config = config.model_copy(update={"items": item_table(old, Path())})
+    keep_freed_memory()
+    try:
+        with told_on_success(logging.getLogger("nas.data")):
+            interactions = load(config, Path())
+    except UserError as error:
+        raise UserError(f"--data needs a file like the run's own: {error}") from None
+    architecture = Architecture.model_validate(result["architecture"])
+    for column, users in _uses(architecture, result["recipe"]).items():
+        if getattr(interactions, column) is None and users:
+            raise UserError(
+                f"--data {path}: no {column}s, by which {' and '.join(users)} counts; add that column"
+            )
+    branch = architecture.item
+    if branch is not None and (obstacle := item_obstacle(branch.kind, interactions)):
+        raise UserError(f"--data {path}: too large for the item branch ({obstacle}); search anew")
+    return _whole(experiment.model_copy(update={"data": config}), folder, interactions)
+
+
+def _uses(architecture: Architecture, recipe: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the parts of an architecture that look at each column."""
+    settings = {f"the {name} branch": dict(branch) for name, branch in architecture.closed_forms.items()}
+    settings["the network"] = dict(recipe)
+    by_time = ("recency", "proximity")
+    return {
+        "rating": [name for name, values in settings.items() if values.get("rating")],
+        "timestamp": [
+            name
+            for name, values in settings.items()
+            if values.get("kind") == "next" or any(values.get(one) for one in by_time)
+        ],
+    }
+
+
+def _whole(experiment: Experiment, folder: RunFolder, interactions: Interactions) -> Context:
+    rows = stream(experiment.search.seed, "everything").permutation(len(interactions))
     part = np.zeros(len(interactions), dtype=bool)
     part[rows[: round(_VALID * len(rows))]] = True
     train, valid, test = (interactions.select(mask) for mask in (~part, part, np.zeros_like(part)))
-    return replace(context, interactions=interactions, _split=Split(train, valid, test))
-
-
-def check_fits(architecture: Architecture, context: Context) -> None:
-    """Raise UserError where an architecture cannot be fitted on data that has grown."""
-    branch = architecture.item
-    if branch is not None and (obstacle := item_obstacle(branch.kind, context.interactions)):
-        raise UserError(
-            f"the winner's item branch cannot be fitted on this data: {obstacle}; search anew with it"
-        )
-
-
-def _newer(context: Context, path: Path) -> Interactions:
-    old, config = context.interactions, context.experiment.data
-    origin = {"source": None, "planted": None, "train": None, "valid": None, "test": None, "path": path}
-    interactions = load(DataConfig.model_validate(config.model_dump() | origin), Path())
-    for column in ("rating", "timestamp"):
-        if getattr(old, column) is not None and getattr(interactions, column) is None:
-            raise UserError(f"{path}: no column of {column}s, which the data of {context.folder.path} has")
-    return interactions
+    return Context(experiment, folder, interactions, Split(train, valid, test))

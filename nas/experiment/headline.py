@@ -9,8 +9,6 @@ def headline(
     users: int,
     test: Mapping[str, float],
     baselines: Sequence[Mapping[str, Any]],
-    *,
-    judged: bool = True,
 ) -> str:
     """Say how a winner and its baselines did on test data.
 
@@ -20,7 +18,6 @@ def headline(
         test: the winner's metrics.
         baselines: rows {name, test, difference}, the last of (low, mean, high) by metric; those that were skipped have
             nothing in either, and the reason under `skipped`.
-        judged: whether what is handed over is what was judged, and not the same fitted on more.
     """
     rows = [row for row in baselines if "skipped" not in row]
     words = [
@@ -40,10 +37,18 @@ def headline(
         for row in rows
         if row["name"] == "popularity"
     ]
-    words.append(
-        "What was judged are the very numbers in this folder, fitted on everything but the test part."
-        if judged
-        else "What was judged was fitted on everything but the test part; the numbers in this folder were then fitted by the "
-        "same settings on all data, and nothing is left to judge them by."
-    )
     return " ".join(words)
+
+
+def fitted_on(everything: str | None) -> str:
+    """Say what the numbers that are handed over were fitted on.
+
+    Args:
+        everything: what all of the data is; None where a test part was held out of it.
+    """
+    if everything is None:
+        return "What was judged are the very numbers in this folder, fitted on everything but the test part."
+    return (
+        f"The numbers in this folder were fitted by the same settings on all {everything}, after what was judged was fitted "
+        "on the search's training and validation part: nothing is left to judge them by."
+    )

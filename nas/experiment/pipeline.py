@@ -12,7 +12,7 @@ from nas.experiment.context import Context
 from nas.experiment.crew import check_workers
 from nas.experiment.environment import environment
 from nas.experiment.folder import RunFolder
-from nas.experiment.headline import headline
+from nas.experiment.headline import fitted_on, headline
 from nas.experiment.run import Run, metrics_of, write_report_of
 from nas.experiment.stages.baselines import baseline_jobs, tune_baselines
 from nas.experiment.stages.branches import settle_branches
@@ -140,6 +140,7 @@ def _make_summary(context: Context, clock: Clock) -> dict[str, Any]:
     winner = retrained[0]
     test = judge(context, winner, chosen, baselines)
     words = headline(context.experiment.metric, test["users"], test["winner"], test["baselines"])
+    evidence = f"{words} {fitted_on(None)}"
     metrics = metrics_of(winner, test["winner"])
-    size = export(context, winner, metrics, folder.path / "recommender", evidence=words)
+    size = export(context, winner, metrics, folder.path / "recommender", evidence=evidence)
     return summarise(context, chosen, supernet, branches, found, retrained, tuning, test, size, clock.seconds)

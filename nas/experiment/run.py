@@ -7,10 +7,10 @@ from typing import Any
 from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.experiment.crew import check_workers, with_threads
-from nas.experiment.everything import check_fits, with_everything
+from nas.experiment.everything import with_everything, with_newer
 from nas.experiment.folder import RunFolder
-from nas.experiment.headline import headline
-from nas.experiment.stages.export import additions_of, export
+from nas.experiment.headline import fitted_on, headline
+from nas.experiment.stages.export import additions_of, export, ridge_file
 from nas.experiment.stages.fidelity import measure_fidelity
 from nas.experiment.stages.recipe import recipe_of
 from nas.experiment.stages.retrain import retrain
@@ -114,8 +114,8 @@ class Run:
         embeddings; the logger "nas" says how they differ, and what the index is worth.
 
         An artefact is fitted on training and validation part, and its test metrics are its own. With `everything` it is
-        fitted on the test part too, with `data` on that file in place of the run's data: newer events, in the same format
-        and with the same columns. Architecture, recipe, epochs and settings stay; the metrics are those found before.
+        fitted on the test part too, with `data` on that file in place of the run's data: all events there are by now, in
+        the columns of the run's data. Architecture, recipe, epochs and settings stay; the metrics are those found before.
 
         Raises:
             UserError: the architecture was not retrained, the folder holds something else, no such precision, an
@@ -129,19 +129,23 @@ class Run:
         result = self._retrained(chosen)
         additions = additions_of(result, onnx, ann)
         check_replaceable(Path(folder))
-        context = self.opened()
+        whole = with_newer(self.experiment, self.folder, Path(data), result) if data is not None else None
+        # What is chosen already needs no more of the run's own data.
+        chosen_already = whole is not None and (self.path / ridge_file(result)).exists()
+        context = whole if whole is not None and chosen_already else self.opened()
+        if everything and whole is None:
+            whole = with_everything(context)
         with self.folder.locked(), with_threads(context.threads):
-            whole = None
-            if everything or data is not None:
-                whole = with_everything(context, None if data is None else Path(data))
-                check_fits(Architecture.model_validate(result["architecture"]), whole)
-            test, words = None, ""
+            test, words = None, list[str]()
             if chosen == winner:
                 test, rows = self.summary["winner"]["test"], self.summary["baselines"]
-                users = self.summary["test_users"]
-                words = headline(self.experiment.metric, users, test, rows, judged=whole is None)
+                words.append(headline(self.experiment.metric, self.summary["test_users"], test, rows))
+            if whole is not None:
+                words.append(fitted_on(f"{len(whole.interactions):,} interactions of {whole.data_name}"))
+            elif words:
+                words.append(fitted_on(None))
             metrics = metrics_of(result, test)
-            export(context, result, metrics, Path(folder), precision, additions, words, whole)
+            export(context, result, metrics, Path(folder), precision, additions, " ".join(words), whole)
         return Path(folder)
 
     def opened(self) -> Context:

@@ -156,7 +156,7 @@ again. The arrays and what they mean are described at the head of `recommender.p
 def _fitted(contents: ArtefactContents) -> str:
     if contents.judged:
         return "which is of this very model, fitted on both"
-    return "which is of the same settings\nfitted on both; this model learned from all data, and nothing is left to judge it by"
+    return "which is of the same settings\nfitted on both; this model learned from all that there was, and nothing is left to judge it by"
 
 
 def _held_out(contents: ArtefactContents) -> str:

@@ -1,5 +1,6 @@
 """A search space that is another one but for a few ranges: `extends: full`, and what differs."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from nas.shipped import find
 from nas.yaml_file import read_yaml
 
 _SECTIONS = ("branches", "fusion", "recipe")
+_CHANGED = ", changed"
 
 
 def extended(value: dict[str, Any], where: str, beside: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -23,31 +25,47 @@ def extended(value: dict[str, Any], where: str, beside: Path, seen: tuple[Path, 
         seen: the files that led here.
 
     Raises:
-        UserError: no such space, a section of it that is no mapping, or spaces that extend each other in a circle.
+        UserError: no such space, a section of it that is no mapping, something to take away that is not there, or spaces
+            that extend each other in a circle.
     """
     if "extends" not in value:
+        if misspelt := get_close_matches("extends", map(str, value), n=1):
+            raise UserError(f"{where}: {misspelt[0]}: unknown key; did you mean 'extends'?")
         return value
     name, own = value["extends"], {key: part for key, part in value.items() if key != "extends"}
     if not isinstance(name, str):
         raise UserError(f"{where}: extends: expected the name of a space or a YAML file, but got {name!r}")
-    path = find(name, "search_spaces", beside)
+    try:
+        path = find(name, "search_spaces", beside)
+    except UserError as error:
+        raise UserError(f"{where}: extends: {error}") from None
     if path.resolve() in seen:
-        raise UserError(f"{where}: extends: {name} extends itself; name another space")
+        raise UserError(
+            f"{where}: extends: {name} extends itself, perhaps by way of others; name another space"
+        )
     base = extended(read_yaml(path), str(path), path.parent, (*seen, path.resolve()))
-    whole = base | {"name": f"{base.get('name', name)}, changed"} | own
+    whole = (
+        base
+        | {"name": f"{str(base.get('name', name)).removesuffix(_CHANGED)}{_CHANGED}", "description": ""}
+        | own
+    )
     for section in _SECTIONS:
-        whole[section] = _merged(base.get(section), own.get(section), f"{where}: {section}")
+        whole[section] = _merged(base.get(section, {}), own.get(section, {}), f"{where}: {section}")
+    inherited = base.get("branches", {})
     for branch, settings in whole["branches"].items():
-        inherited = (base.get("branches") or {}).get(branch)
-        whole["branches"][branch] = _merged(inherited, settings, f"{where}: branches.{branch}")
-    for branch in set(base.get("branches") or {}) - set(whole["branches"]):
-        if branch not in (own.get("fusion") or {}):
-            whole["fusion"].pop(branch, None)
+        whole["branches"][branch] = _merged(
+            inherited.get(branch, {}), settings, f"{where}: branches.{branch}"
+        )
+    for branch in set(inherited) - set(whole["branches"]) - set(own.get("fusion", {})):
+        whole["fusion"].pop(branch, None)
     return {key: part for key, part in whole.items() if part or key not in _SECTIONS}
 
 
 def _merged(base: Any, own: Any, where: str) -> dict[str, Any]:
     for part in (base, own):
-        if part is not None and not isinstance(part, dict):
+        if not isinstance(part, dict):
             raise UserError(f"{where}: expected settings, such as `layers: 2`, but got {part!r}")
-    return {key: part for key, part in ((base or {}) | (own or {})).items() if part is not None}
+    for key, part in own.items():
+        if part is None and key not in base:
+            raise UserError(f"{where}: there is no {key!r} to take away; expected one of {sorted(base)}")
+    return {key: part for key, part in (base | own).items() if part is not None}

@@ -333,6 +333,8 @@ def test_planted_data_survives_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
+        ({"path": "x", "item_features": "brand"}, r"expected a list, such as \[brand\], but got 'brand'"),
+        ({"path": "x", "item_features": ["a", "b", "a"]}, "columns must differ"),
         ({}, "exactly one of source, path, or train with test; got none"),
         ({"source": "ml-100k", "path": "x.csv"}, "got source and path"),
         ({"path": "x", "train": "y", "test": "z"}, "got path and train/test"),

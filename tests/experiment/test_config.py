@@ -59,6 +59,8 @@ def test_overrides_reach_into_a_space_that_is_named() -> None:
     assert space.branches.item == full.branches.item
     with pytest.raises(UserError, match=r"of which space\? Name it first, such as --set search_space=full"):
         Experiment.parse({"data": {"source": "planted"}}, "here", Path(), words[1:])
+    same = ("search_space.extends=full", *words[1:])
+    assert Experiment.parse({"data": {"source": "planted"}}, "here", Path(), same).search_space == space
 
 
 def test_a_space_in_an_experiment_may_extend_one_beside_it(tmp_path: Path) -> None:

@@ -2,18 +2,19 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tiny_experiment import TINY
 
 import nas
 from nas.cli import main
-from nas.data import Interactions
+from nas.data import Interactions, PlantedConfig, planted
 from nas.experiment.context import Context
-from nas.experiment.everything import check_fits, with_everything
+from nas.experiment.everything import with_everything, with_newer
 from nas.experiment.stages.retrain import refitting
 from nas.model.evaluation import final_states
 from nas.model.fitting import refit
@@ -65,6 +66,7 @@ def test_an_artefact_says_whether_it_was_judged(finished: nas.Run, tmp_path: Pat
     assert manifest["data"]["held_out"] is None
     assert manifest["metrics"]["test"] == finished.summary["winner"]["test"]
     told = (whole / "README.md").read_text()
+    assert f"all {len(finished.opened().interactions)} interactions of planted" in told
     assert "nothing is left to judge them by" in told
     assert "Nothing was\nheld out." in told
     assert "the very numbers in this folder" not in told
@@ -136,19 +138,99 @@ def test_a_file_that_will_not_do_is_told_and_nothing_written(
     assert not out.exists()
 
 
-def test_ratings_and_times_that_the_run_has_must_be_there(tmp_path: Path, context: Context) -> None:
-    timed = np.arange(len(context.interactions), dtype=np.int64)
-    old = replace(context.interactions, timestamp=timed)
+def newer(
+    finished: nas.Run, path: Path, architecture: Architecture, recipe: dict[str, Any] | None = None
+) -> Context:
+    result = {"architecture": architecture.values(), "recipe": recipe or {}}
+    return with_newer(finished.experiment, finished.folder, path, result)
+
+
+@pytest.mark.parametrize(
+    ("branch", "recipe", "told"),
+    [
+        ({"recency": 3.0}, {}, "no timestamps, by which the item branch counts"),
+        ({"proximity": 3.0}, {}, "no timestamps, by which the item branch counts"),
+        (
+            {"kind": "next"},
+            {"recency": 3.0},
+            "no timestamps, by which the item branch and the network counts",
+        ),
+        ({"rating": 0.1}, {}, "no ratings, by which the item branch counts"),
+        ({}, {"rating": 0.1}, "no ratings, by which the network counts"),
+    ],
+)
+def test_ratings_and_times_that_count_must_be_there(
+    branch: dict[str, Any],
+    recipe: dict[str, Any],
+    told: str,
+    finished: nas.Run,
+    context: Context,
+    tmp_path: Path,
+) -> None:
     path = written(context, tmp_path / "newer.csv", [])
-    with pytest.raises(nas.UserError, match="no column of timestamps"):
-        with_everything(replace(context, interactions=old), path)
+    assert len(newer(finished, path, Architecture(item=ItemBranch())).interactions) == len(
+        context.interactions
+    )
+    with pytest.raises(nas.UserError, match=told):
+        newer(finished, path, Architecture(item=ItemBranch.model_validate(branch)), recipe)
 
 
 def test_a_catalogue_that_outgrew_its_branch_is_refused(
-    context: Context, monkeypatch: pytest.MonkeyPatch
+    finished: nas.Run, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ease = Architecture(item=ItemBranch(kind="ease"))
-    check_fits(ease, context)
+    path = written(context, tmp_path / "newer.csv", [])
     monkeypatch.setattr("nas.model.item_weights.MOST_ITEMS", {"ease": 20})
-    with pytest.raises(nas.UserError, match="search anew"):
-        check_fits(ease, context)
+    with pytest.raises(nas.UserError, match=r"too large for the item branch .*search anew"):
+        newer(finished, path, Architecture(item=ItemBranch(kind="ease")))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> nas.Run:
+    """A run of a RecBole pair, whose item table is found beside the events."""
+    folder = tmp_path_factory.mktemp("shop")
+    made = planted(PlantedConfig.model_validate(TINY["data"]["planted"]))
+    rows = zip(made.user, made.item, strict=True)
+    events = "".join(f"{made.user_ids[user]}\t{made.item_ids[item]}\n" for user, item in rows)
+    assert made.items.title is not None
+    titles = "".join(f"{one}\t{title}\n" for one, title in zip(made.item_ids, made.items.title, strict=True))
+    (folder / "x.inter").write_text(f"user_id:token\titem_id:token\n{events}")
+    (folder / "x.item").write_text(f"item_id:token\ttitle:token_seq\n{titles}")
+    item = {"kind": "ease", "regularisation": 10, "features": 3}
+    branches = TINY["search_space"]["branches"] | {"item": item}
+    space = TINY["search_space"] | {"branches": branches, "fusion": {"graph": 1, "item": 1}}
+    return nas.search(
+        TINY | {"data": {"path": str(folder / "x.inter")}, "search_space": space}, folder / "run"
+    )
+
+
+def test_newer_events_need_neither_the_old_ones_nor_a_table_of_their_own(
+    shop: nas.Run, tmp_path: Path
+) -> None:
+    folder = shop.path.parent
+    newer_events = tmp_path / "newer.inter"
+    newer_events.write_text((folder / "x.inter").read_text() + "zoe\tnovelty\nzoe\titem-1\n")
+    moved = (folder / "x.inter").rename(folder / "gone.inter")
+    try:
+        model = nas.Recommender.load(shop.export(tmp_path / "out", data=newer_events))
+    finally:
+        moved.rename(folder / "x.inter")
+    assert model.recommend(model.user_ids[0], 1)[0].title.startswith("block ")
+    told = (tmp_path / "out" / "README.md").read_text()
+    assert told.startswith("# A recommender for newer.inter")
+    assert "602 interactions of newer.inter" in told
+    # A table beside the newer events comes first.
+    (tmp_path / "newer.item").write_text("item_id:token\ttitle:token_seq\nnovelty\tbrand new\n")
+    model = nas.Recommender.load(shop.export(tmp_path / "out", data=newer_events))
+    assert {one.title for one in model.similar_items("item-1", 60)} == {None, "brand new"}
+
+
+def test_a_changed_table_of_items_is_changed_data(shop: nas.Run) -> None:
+    table = shop.path.parent / "x.item"
+    before = table.read_text()
+    try:
+        table.write_text(before.replace("block 0", "block 9"))
+        with pytest.raises(nas.UserError, match="the table of the items changed since this run began"):
+            shop.opened()
+    finally:
+        table.write_text(before)
+    assert shop.folder.read_json("data.json")["item_features"] > 0

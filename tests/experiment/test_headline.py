@@ -1,6 +1,6 @@
 import pytest
 
-from nas.experiment.headline import headline
+from nas.experiment.headline import fitted_on, headline
 
 ROWS = [
     {"name": "popularity", "test": {"ndcg@20": 0.1176}, "difference": {"ndcg@20": [0.15, 0.1573, 0.16]}},
@@ -29,3 +29,8 @@ def test_a_baseline_that_wins_is_named_as_well() -> None:
 )
 def test_without_baselines_there_is_no_lead(rows: list[dict[str, object]]) -> None:
     assert "lead" not in headline("ndcg@20", 10, {"ndcg@20": 0.1}, rows)
+
+
+def test_it_is_told_what_the_numbers_were_fitted_on() -> None:
+    assert fitted_on(None).startswith("What was judged are the very numbers")
+    assert "on all 7 interactions of shop.csv" in fitted_on("7 interactions of shop.csv")

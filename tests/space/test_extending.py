@@ -21,6 +21,7 @@ def test_what_is_given_takes_the_place_of_a_range_and_the_rest_stays(tmp_path: P
     due = SearchSpace.parse({
         **given,
         "name": "full, changed",
+        "description": "",
         "branches": given["branches"] | {"graph": given["branches"]["graph"] | {
             "layers": 2, "aggregator": ["gat", "mean"], "hidden_size": [3, 4, 5]}},
         "recipe": given["recipe"] | {"temperature": [0.1, 0.2], "rating": 0.5},
@@ -45,6 +46,9 @@ def test_a_file_may_extend_a_file_beside_it(tmp_path: Path) -> None:
     (folder / "two.yaml").write_text("extends: one.yaml\nbranches: {graph: {score: dot}}\n")
     space = SearchSpace.load("spaces/two.yaml", tmp_path)
     assert space.name == "one, changed"
+    assert not space.description
+    more = SearchSpace.parse({"extends": "spaces/two.yaml"}, "more", tmp_path)
+    assert more.name == "one, changed"
     assert space.branches.graph is not None
     assert space.branches.graph.layers.choices == (1, 2)
     assert space.branches.graph.score.choices == ("dot",)
@@ -55,8 +59,12 @@ def test_a_file_may_extend_a_file_beside_it(tmp_path: Path) -> None:
     ("value", "says"),
     [
         ({"extends": 3}, "extends: expected the name of a space or a YAML file, but got 3"),
-        ({"extends": "ful"}, "ful: no such file, and no name in search_spaces"),
+        ({"extends": "ful"}, "mine.yaml: extends: ful: no such file, and no name in search_spaces"),
         ({"extends": "circle.yaml"}, "extends: circle.yaml extends itself"),
+        ({"extend": "full"}, "mine.yaml: extend: unknown key; did you mean 'extends'"),
+        ({"extends": "full", "branches": {"spectal": None}}, "branches: there is no 'spectal' to take away; .*'spectral'"),
+        ({"extends": "full", "recipe": {"foo": None}}, "recipe: there is no 'foo' to take away"),
+        ({"extends": "full", "fusion": None}, "fusion: expected settings.*but got None"),
         ({"extends": "full", "branches": 2}, "mine.yaml: branches: expected settings, such as `layers: 2`, but got 2"),
         ({"extends": "full", "branches": {"graph": [1]}}, r"branches.graph: expected settings.*but got \[1\]"),
         ({"extends": "full", "branches": {"graph": {"layer": 2}}}, "branches.graph.layer.*layers"),

@@ -52,7 +52,8 @@ def export(
 ) -> int:
     """Write the artefact of a retrained architecture, fitted on train + validation; return its bytes.
 
-    With `everything`, of `with_everything`, it is fitted on all of the data of that instead.
+    With `everything`, of `with_everything` or `with_newer`, it is fitted on all of the data of that instead; where the
+    ridge is chosen already, `context` is not asked for data.
 
     Its metrics say as well how someone new is served, see `choose_ridge`, and with a precision other than float32, what
     that does to validation NDCG@20. `additions` are written into it too, and
@@ -63,8 +64,7 @@ def export(
     """
     learned, metrics, ridge = bool(result["architecture"].get("graph")), dict(metrics), RIDGES[0]
     if learned:
-        name = f"retrained/{result['name']}/fold_in.json"
-        chosen = context.done(name, partial(_chosen_ridge, context, result))
+        chosen = context.done(ridge_file(result), partial(_chosen_ridge, context, result))
         ridge, metrics["new users"] = chosen["ridge"], chosen["new users"]
     weights = refitted(context, result) if everything is None else _fitted_anew(everything, result)
     context = everything or context
@@ -77,6 +77,11 @@ def export(
         contents = replace(contents, metrics={**metrics, "precision": {_JUDGED: found}})
         evidence = evidence and f"{evidence} Here they are rounded to {precision}."
     return write_artefact(folder, replace(contents, evidence=evidence), additions)
+
+
+def ridge_file(result: Mapping[str, Any]) -> str:
+    """Return the file of the run that holds how strong the ridge is by which someone new is folded in."""
+    return f"retrained/{result['name']}/fold_in.json"
 
 
 def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addable]:
