@@ -15,7 +15,7 @@ from nas.experiment.stages import resettling
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.fusion import weigh
 from nas.experiment.stages.resettling import settle_again
-from nas.experiment.stages.settling import Network
+from nas.experiment.stages.settling import Network, Settling
 from nas.space.architecture import Architecture, Fusion
 from nas.space.closed_form import ItemBranch, UserBranch
 
@@ -78,6 +78,23 @@ def planted(
         UserBranch(neighbours=5)
     )
     return settle_again(context, settled, network), near_ones
+
+
+@pytest.mark.parametrize("strategy", ["leave_last_out", "random"])
+def test_features_wait_for_the_other_settings_where_age_counts(strategy: str, tmp_path: Path) -> None:
+    rows = [f"u{user},i{(user + step) % 30},{step}" for user in range(60) for step in range(12)]
+    (tmp_path / "events.csv").write_text("\n".join(["user,item,timestamp", *rows]) + "\n")
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"i{n},block {n // 5}\n" for n in range(30)))
+    values = {
+        "data": {"path": str(tmp_path / "events.csv"), "items": str(tmp_path / "items.csv")},
+        "split": {"strategy": strategy},
+        "search_space": SPACE | {"branches": SPACE["branches"] | {"item": ITEM | {"features": [0, 3]}}},
+    }
+    context = Context.open(Experiment.parse(values, "test", tmp_path), tmp_path / "run")
+    space = context.experiment.search_space
+    first, late = (Settling(context, space, "item", lambda: None, all_items=late) for late in (False, True))
+    assert ("features" in first.steps) == (strategy == "random")
+    assert "features" in late.steps
 
 
 def distance(item: ItemBranch, user: UserBranch) -> float:
