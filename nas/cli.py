@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from optuna.exceptions import StorageInternalError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +22,7 @@ from rich.text import Text
 import nas
 from nas.errors import UserError
 from nas.experiment.settings import all_settings
-from nas.model.ranking import DivergedError
+from nas.failures import known, one_line
 from nas.randomness import stream
 from nas.search.fidelity import FEWEST
 from nas.space.picture import picture
@@ -300,28 +299,6 @@ def _print_summary(run: nas.Run) -> None:
     print(f"try       python {run.path / 'recommender' / 'recommender.py'} recommend --user {user} -k 10")
 
 
-def _known(error: Exception) -> tuple[str, int]:
-    """Return the line and the exit code of a failure that can be foreseen; raise any other again."""
-    # Typer's own complaints about the command line: a misspelt option, a missing argument.
-    message = getattr(error, "format_message", None)
-    if message is not None:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "nas"
-        return f"{' '.join(message().split()).removesuffix('.')}; try `{command} --help`", 2
-    if isinstance(error, DivergedError):
-        return _one_line(error), 1
-    if any(words in str(error) for words in ("No space left", "disk is full")):
-        return f"{_one_line(error)[:200]}; what is finished is kept, make room and run again to go on", 1
-    if isinstance(error, StorageInternalError):
-        cause = _one_line(error.__cause__ or error)[:200]
-        return f"the study's database failed ({cause}); what is finished is kept, run again to go on", 1
-    raise error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
 def main() -> None:
     """Run the command line and exit with the code that design and README promise."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
@@ -330,7 +307,7 @@ def main() -> None:
         # A fixed name: click would take the one of whatever started it, such as "python -m pytest".
         code = app(prog_name="nas", standalone_mode=False)
     except UserError as error:
-        _fail(_one_line(error), 2)
+        _fail(one_line(error), 2)
     except KeyboardInterrupt:
         code = 130
     except OSError as error:
@@ -341,7 +318,7 @@ def main() -> None:
             1,
         )
     except Exception as error:
-        _fail(*_known(error))
+        _fail(*known(error))
     if code == 130:
         _fail("interrupted; run the same command again to go on", 130)
     sys.exit(code or 0)
