@@ -1,7 +1,6 @@
 """What items have in common by what is known of them: their genres, the words of their titles, and other features."""
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -32,8 +31,8 @@ def item_features(items: ItemTable, n_items: int) -> csr_array:
     return csr_array(found[:, np.sort(order[had[order] > 1])])
 
 
-def _names(items: ItemTable, n: int) -> Iterator[str]:
-    """Yield each feature of an item once."""
+def _names(items: ItemTable, n: int) -> dict[str, None]:
+    """Return the features of an item, each once."""
     found = (
         dict.fromkeys(f"word: {word}" for word in _WORD.findall(items.title[n].casefold()))
         if items.title
@@ -41,4 +40,4 @@ def _names(items: ItemTable, n: int) -> Iterator[str]:
     )
     found |= dict.fromkeys(f"genre: {genre}" for genre in items.genres[n]) if items.genres else {}
     found |= dict.fromkeys(f"feature: {feature}" for feature in items.features[n]) if items.features else {}
-    yield from found
+    return found

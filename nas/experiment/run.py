@@ -130,8 +130,8 @@ class Run:
         additions = additions_of(result, onnx, ann)
         check_replaceable(Path(folder))
         whole = with_newer(self.experiment, self.folder, Path(data), result) if data is not None else None
-        # What is chosen already needs no more of the run's own data.
-        chosen_already = whole is not None and (self.path / ridge_file(result)).exists()
+        # The run's own data is needed no more where the ridge is chosen already, or there is none to choose.
+        chosen_already = not result["architecture"].get("graph") or (self.path / ridge_file(result)).exists()
         context = whole if whole is not None and chosen_already else self.opened()
         if everything and whole is None:
             whole = with_everything(context)

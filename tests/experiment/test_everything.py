@@ -15,11 +15,11 @@ from nas.cli import main
 from nas.data import Interactions, PlantedConfig, planted
 from nas.experiment.context import Context
 from nas.experiment.everything import with_everything, with_newer
-from nas.experiment.stages.retrain import refitting
+from nas.experiment.stages.retrain import refitting, retrain
 from nas.model.evaluation import final_states
 from nas.model.fitting import refit
 from nas.model.training import TrainingData
-from nas.space import Architecture
+from nas.space import Architecture, Recipe
 from nas.space.closed_form import ItemBranch
 
 
@@ -209,12 +209,15 @@ def test_newer_events_need_neither_the_old_ones_nor_a_table_of_their_own(
     folder = shop.path.parent
     newer_events = tmp_path / "newer.inter"
     newer_events.write_text((folder / "x.inter").read_text() + "zoe\tnovelty\nzoe\titem-1\n")
+    closed_form = retrain(shop.opened(), Architecture(item=ItemBranch(regularisation=10.0)), Recipe())["id"]
     moved = (folder / "x.inter").rename(folder / "gone.inter")
     try:
         model = nas.Recommender.load(shop.export(tmp_path / "out", data=newer_events))
+        alone = nas.Recommender.load(shop.export(tmp_path / "alone", closed_form, data=newer_events))
     finally:
         moved.rename(folder / "x.inter")
     assert model.recommend(model.user_ids[0], 1)[0].title.startswith("block ")
+    assert alone.user_ids == model.user_ids
     told = (tmp_path / "out" / "README.md").read_text()
     assert told.startswith("# A recommender for newer.inter")
     assert "602 interactions of newer.inter" in told

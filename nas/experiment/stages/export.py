@@ -62,11 +62,11 @@ def export(
     Raises:
         UserError: `folder` holds something that is no artefact, there is no such precision, or an addition cannot be made.
     """
-    learned, metrics, ridge = bool(result["architecture"].get("graph")), dict(metrics), RIDGES[0]
-    if learned:
+    weights, metrics, ridge = None, dict(metrics), RIDGES[0]
+    if result["architecture"].get("graph"):
         chosen = context.done(ridge_file(result), partial(_chosen_ridge, context, result))
         ridge, metrics["new users"] = chosen["ridge"], chosen["new users"]
-    weights = refitted(context, result) if everything is None else _fitted_anew(everything, result)
+        weights = refitted(context, result) if everything is None else _fitted_anew(everything, result)
     context = everything or context
     contents = _contents(context, result, metrics, weights, "train and valid", ridge)
     contents = replace(contents, judged=everything is None)
@@ -97,9 +97,7 @@ def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addab
     return found
 
 
-def _fitted_anew(context: Context, result: dict[str, Any]) -> Weights | None:
-    if not result["architecture"].get("graph"):
-        return None
+def _fitted_anew(context: Context, result: dict[str, Any]) -> Weights:
     architecture, recipe, epochs, seed = refitting(result)
     with stage("fit on everything", None):
         return refit(architecture, recipe, context.refitting, epochs=epochs, seed=seed)
