@@ -90,4 +90,4 @@ class Graph:
     def symmetric_with_loops(self) -> Operator:
         """(D + I)^-1/2 (A + I) (D + I)^-1/2, GCN's (Kipf and Welling, 2017, eq. 2)."""
         root = (self.edges.degree + 1).rsqrt()
-        return Operator(self.edges, rows=root, columns=root, loops=True)
+        return Operator(self.edges, rows=root, columns=root, loops=1.0)

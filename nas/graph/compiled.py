@@ -1,9 +1,27 @@
 """How numba kernels are compiled."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
+
+
+def forget_stale(folder: Path) -> None:
+    """Delete the machine code beside the sources of `folder` that is older than any of them.
+
+    numba looks at the file of the kernel alone, and not at the loops in other files that it is made of.
+    """
+    newest = max(source.stat().st_mtime_ns for source in folder.glob("*.py"))
+    for kept in (folder / "__pycache__").glob("*.nb[ic]"):
+        try:
+            if kept.stat().st_mtime_ns < newest:
+                kept.unlink()
+        except OSError:  # another process was faster, or nothing may be deleted here
+            continue
+
+
+forget_stale(Path(__file__).parent)
 
 
 def compiled(function: Callable[..., Any], *, reorder: bool = False) -> Callable[..., Any]:

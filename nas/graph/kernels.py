@@ -11,24 +11,56 @@ from nas.graph.attention_loops import (
     gatv2_row_backward_target,
 )
 from nas.graph.compiled import compiled
-from nas.graph.edge_loops import add_rows
+from nas.graph.edge_loops import WIDTHS, add_runs
 
 
 @compiled
-def sum_bands(bands, runs, row, pointer, index, x, loops, rows, columns, out, begin, end):
-    """out[r] = rows[r] * (sum of columns[c] * x[c] over r's neighbours c, and r itself if `loops`), of some bands of tiles.
+def pack_rows(x, columns, panels, begin, end):
+    """Write columns[r] * x[r] of some rows r into panels, as `add_rows` reads them.
 
-    x, out (N, D), rows, columns (N,); the first five arrays are those of `Tiles`.
+    A panel holds as many of x's columns as fit vectors (64, 32, ... of those that are left), row by row, so that rows
+    are as near to each other as can be, whatever x is a part of. x (N, D), columns (N,), panels (N * D,).
+    """
+    nodes, first = len(x), 0
+    for width in WIDTHS:
+        while x.shape[1] - first >= width:
+            panel = panels[nodes * first : nodes * (first + width)].reshape(nodes, width)
+            for r in range(begin, end):
+                for d in range(width):
+                    panel[r, d] = columns[r] * x[r, first + d]
+            first += width
+
+
+@compiled
+def unpack_rows(panels, scale, out, begin, end):
+    """Write some rows of x, which is in panels, times `scale` to out (N, D)."""
+    nodes, first = len(out), 0
+    for width in WIDTHS:
+        while out.shape[1] - first >= width:
+            panel = panels[nodes * first : nodes * (first + width)].reshape(nodes, width)
+            for r in range(begin, end):
+                for d in range(width):
+                    out[r, first + d] = scale * panel[r, d]
+            first += width
+
+
+@compiled
+def sum_bands(bands, runs, row, pointer, source, place, far, panels, loops, scaled, rows, out, begin, end):
+    """out[r] = loops * x[r] + sum of x[c] over r's neighbours c, times rows[r] if `scaled`; of some bands of tiles.
+
+    panels (N * D,) hold x as `pack_rows` writes it; out (N, D), rows (N,); the first seven are those of `Tiles`.
     """
     for band in range(begin, end):
-        for r in range(bands[band], bands[band + 1]):
-            for d in range(x.shape[1]):
-                out[r, d] = columns[r] * x[r, d] if loops else 0
-        for run in range(runs[band], runs[band + 1]):
-            add_rows(x, index, pointer[run], pointer[run + 1], row[run], columns, out)
-        for r in range(bands[band], bands[band + 1]):
-            for d in range(x.shape[1]):
-                out[r, d] *= rows[r]
+        first_row, last_row = bands[band], bands[band + 1]
+        if loops:
+            unpack_rows(panels, out.dtype.type(loops), out, first_row, last_row)
+        else:
+            out[first_row:last_row] = 0
+        add_runs(panels, runs[band], runs[band + 1], row, pointer, source, place, far, out)
+        if scaled:
+            for r in range(first_row, last_row):
+                for d in range(out.shape[1]):
+                    out[r, d] *= rows[r]
 
 
 @compiled

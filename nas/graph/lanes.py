@@ -158,6 +158,20 @@ class Table:
         data, scalar = builder.ptrtoint(array.data, I64), context.get_data_type(kind.dtype)
         return cls(builder, data, stride, n_columns, scalar, kind.dtype.bitwidth // 8)
 
+    def panel(self, data: Any, first: Any, width: int) -> "Table":
+        """Return the table of `width` columns, one row right behind the other, that begins at data[first]."""
+        at = self.builder.add(
+            self.builder.ptrtoint(data, I64), self.builder.mul(first, ir.Constant(I64, self.bytes))
+        )
+        return Table(
+            self.builder,
+            at,
+            ir.Constant(I64, width * self.bytes),
+            ir.Constant(I64, width),
+            self.scalar,
+            self.bytes,
+        )
+
     def _pointer(self, row: Any, column: Any, kind: Any) -> Any:
         b = self.builder
         within = b.mul(column, ir.Constant(I64, self.bytes))
@@ -209,13 +223,13 @@ class Table:
 def intrinsic_of(emit: Callable[..., None], kinds: tuple[Any, ...]) -> Any:
     """Return what numba's `@intrinsic` expects: a signature and a code generator.
 
-    emit(builder, *arguments) gets each 2-D array as a `Table`, a 1-D array as numba's array struct, and each number as an LLVM value; whole numbers arrive as int64, others in the type of the first table.
+    emit(builder, *arguments) gets each 2-D array as a `Table`, a 1-D array as numba's array struct, and each number as an LLVM value; booleans are i1, whole numbers arrive as int64, others in the type of the first array.
     """
     dtype = next(kind.dtype for kind in kinds if isinstance(kind, types.Array))
     signature = types.void(
         *[
             kind
-            if isinstance(kind, types.Array)
+            if isinstance(kind, types.Array | types.Boolean)
             else types.intp
             if isinstance(kind, types.Integer)
             else dtype

@@ -3,11 +3,15 @@
 Shape suffixes: N nodes, E directed edges.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
@@ -29,6 +33,7 @@ class Pattern:
     pointer: Tensor
     column: Tensor
     _ranges: dict[int, list[tuple[int, int]]] = field(default_factory=dict, repr=False)
+    _scratch: list[Tensor] = field(default_factory=list, repr=False)
 
     @classmethod
     def from_scipy(cls, adjacency: "sparse.csr_array") -> "Pattern":
@@ -80,6 +85,20 @@ class Pattern:
         if threads not in self._ranges:
             self._ranges[threads] = ranges_of(self.pointer.numpy(), threads)
         return self._ranges[threads]
+
+    @contextmanager
+    def scratch(self, like: Tensor) -> Iterator[NDArray[np.floating[Any]]]:
+        """Lend memory for as many numbers as `like` has, of its type, in one dimension; it is kept for the next product.
+
+        Fresh memory costs a tenth of a product (ML-1M's graph, 64 columns).
+        """
+        size = like.numel() * like.element_size()
+        # Whoever else multiplies at the same time finds none, and leaves one more.
+        kept = self._scratch.pop() if self._scratch else torch.empty(0, dtype=torch.uint8)
+        if len(kept) < size:
+            kept = torch.empty(size, dtype=torch.uint8)
+        yield kept[:size].view(like.dtype).numpy()
+        self._scratch.append(kept)
 
     def with_loops(self) -> "Pattern":
         """Return the pattern with a self-loop at every node."""

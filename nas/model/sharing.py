@@ -17,15 +17,15 @@ class Memory:
         self._most, self._held = most_bytes, 0
         self._tensors: OrderedDict[Hashable, Tensor] = OrderedDict()
 
-    def get(self, key: Hashable, size: int | None, make: Callable[[], Tensor]) -> Tensor:
-        """Return the first `size` columns (None: all) of what is kept under `key`, made first where it is not so wide."""
+    def get(self, key: Hashable, size: int, make: Callable[[], Tensor]) -> Tensor:
+        """Return the first `size` columns of what is kept under `key`, made first where it is not so wide."""
         kept = self._tensors.get(key)
-        if kept is None or kept.shape[1] < (size or 0):
+        if kept is None or kept.shape[1] < size:
             kept = make()
             self._keep(key, kept)
         else:
             self._tensors.move_to_end(key)
-        return kept if size in (None, kept.shape[1]) else kept[:, :size].contiguous()
+        return kept if size == kept.shape[1] else kept[:, :size].contiguous()
 
     def _keep(self, key: Hashable, tensor: Tensor) -> None:
         if tensor.nbytes > self._most:
@@ -53,11 +53,11 @@ class SharedProducts:
         found = getattr(self._graph, name)
         return _SharedOperator(self, name, found) if isinstance(found, Operator) else found
 
-    def product(self, name: str, operator: Operator, x: Tensor) -> Tensor:
-        """Return operator @ x."""
+    def product(self, key: Hashable, x: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return multiply(x), for which `key` stands."""
         if x is not self._inward:
-            return operator @ x
-        return self._memory.get((name, self._prefix), x.shape[1], lambda: operator @ x)
+            return multiply(x)
+        return self._memory.get((key, self._prefix), x.shape[1], lambda: multiply(x))
 
 
 class _SharedOperator:
@@ -65,4 +65,8 @@ class _SharedOperator:
         self._products, self._name, self._operator = products, name, operator
 
     def __matmul__(self, x: Tensor) -> Tensor:
-        return self._products.product(self._name, self._operator, x)
+        return self._products.product(self._name, x, self._operator.__matmul__)
+
+    def with_loops(self, x: Tensor, loops: Tensor) -> Tensor:
+        key = (self._name, loops.item())
+        return self._products.product(key, x, lambda x: self._operator.with_loops(x, loops))

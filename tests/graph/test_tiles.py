@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,11 @@ def pattern_of(nodes: int, edges: int, seed: int) -> Pattern:
     return Pattern.from_scipy(sparse.csr_array(adjacency + adjacency.T))
 
 
+def columns(tiles: Tiles) -> NDArray[np.int64]:
+    """The source of each edge."""
+    return np.repeat(tiles.source, np.diff(tiles.pointer)) + tiles.place[: tiles.pointer[-1]].astype(np.int64)
+
+
 def arrays(pattern: Pattern) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return pattern.pointer.numpy(), pattern.column.numpy()
 
@@ -28,15 +35,16 @@ def test_tiles_hold_every_edge_once_band_by_band_and_block_by_block(
     pattern = pattern_of(nodes, edges, seed)
     tiles = Tiles.cut(*arrays(pattern), height, block)
     row = np.repeat(tiles.row, np.diff(tiles.pointer))
-    tile = np.stack([row // height, tiles.column // block, row, tiles.column])
+    column = columns(tiles)
+    tile = np.stack([row // height, column // block, row, column])
     assert np.array_equal(np.lexsort(tile[::-1]), np.arange(pattern.n_edges))
-    assert sorted(zip(row, tiles.column, strict=True)) == sorted(
+    assert sorted(zip(row, column, strict=True)) == sorted(
         zip(pattern.row.tolist(), pattern.column.tolist(), strict=True)
     )
     # No run is empty, or goes on in the next one.
     assert (np.diff(tiles.pointer) > 0).all()
     first = tiles.pointer[:-1]
-    same = (np.diff(tiles.row) == 0) & (np.diff(tiles.column[first] // block) == 0)
+    same = (np.diff(tiles.row) == 0) & (np.diff(column[first] // block) == 0)
     assert not same.any()
     assert len(tiles.row) == _count_runs(*arrays(pattern), block)
 
@@ -66,27 +74,53 @@ def test_a_product_is_the_same_to_the_bit_however_it_is_cut(height: int, block: 
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        for loops in (False, True):
+        for loops in (0.0, 1.0):
             found, expected = (Operator(p, scale, 2 * scale, loops) @ x for p in (pattern, whole))
             assert torch.equal(found, expected)
     finally:
         torch.set_num_threads(before)
 
 
-def test_a_graph_that_fits_the_cache_is_one_block_and_runs_of_a_larger_one_are_long() -> None:
-    small = pattern_of(3000, 20_000, seed=0)
+def test_a_small_graph_is_one_block_and_runs_of_a_larger_one_are_long() -> None:
+    small = pattern_of(500, 2000, seed=0)
     tiles = Tiles.of(*arrays(small))
-    assert np.array_equal(tiles.column, small.column.numpy())
+    assert np.array_equal(columns(tiles), small.column.numpy())
+    assert not tiles.far
     large = pattern_of(12_000, 1_200_000, seed=0)
     tiles, blocks = Tiles.of(*arrays(large)), -(-12_000 // 1024)
     assert 16 <= large.n_edges / len(tiles.row) < 2 * 16
     assert len(tiles.row) == _count_runs(*arrays(large), 1024) <= 12_000 * blocks
+    assert tiles.far
     sparse_one = pattern_of(40_000, 80_000, seed=0)
     assert len(Tiles.of(*arrays(sparse_one)).row) == _count_runs(*arrays(sparse_one), 2**14)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("loops", [0.0, 1.5])
+def test_far_blocks_give_the_dense_product_too(loops: float, scaled: bool) -> None:
+    pattern = pattern_of(3000, 5000, seed=3)
+    pattern.__dict__["tiles"] = Tiles.cut(*arrays(pattern), 700, 1024)
+    assert pattern.tiles.far
+    scale, x = torch.rand(3000, dtype=torch.float64), torch.randn(3000, 71, dtype=torch.float64)
+    dense = torch.zeros(3000, 3000, dtype=torch.float64)
+    dense[pattern.row.long(), pattern.column.long()] = 1
+    dense += torch.eye(3000, dtype=torch.float64) * loops
+    expected = (scale[:, None] * dense if scaled else dense) @ (scale[:, None] * x)
+    torch.testing.assert_close(Operator(pattern, scale if scaled else None, scale, loops) @ x, expected)
+
+
+def test_products_at_the_same_time_do_not_share_memory() -> None:
+    pattern = pattern_of(300, 3000, seed=4)
+    x = torch.randn(8, 300, 40, generator=torch.Generator().manual_seed(4))
+    operator = Operator(pattern, None, torch.rand(300))
+    expected = [operator @ one for one in x]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(operator.__matmul__, [one for one in x for _ in range(20)]))
+    assert all(torch.equal(found[20 * n + k], expected[n]) for n in range(8) for k in range(20))
 
 
 def test_no_nodes_and_no_edges() -> None:
     for nodes in (0, 5):
         tiles = Tiles.of(*arrays(pattern_of(nodes, 0, seed=0)))
         assert tiles.bands[-1] == nodes
-        assert len(tiles.row) == len(tiles.column) == 0
+        assert len(tiles.row) == tiles.pointer[-1] == 0

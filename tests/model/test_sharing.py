@@ -56,11 +56,11 @@ def test_products_are_taken_once_for_all_that_need_them(
     graph: Graph, supernet: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    product: Callable[[Operator, torch.Tensor], torch.Tensor] = Operator._product
+    product: Callable[[Operator, torch.Tensor, float], torch.Tensor] = Operator._product
 
-    def counted(self: Operator, x: torch.Tensor) -> torch.Tensor:
+    def counted(self: Operator, x: torch.Tensor, loops: float) -> torch.Tensor:
         taken.append(x.shape[1])
-        return product(self, x)
+        return product(self, x, loops)
 
     monkeypatch.setattr(Operator, "_product", counted)
     shared = Propagation(supernet, graph, 128, most_bytes=2**30)
@@ -80,6 +80,8 @@ def test_products_are_taken_once_for_all_that_need_them(
         assert run(["lightgcn", "mean", "mean"], 32) == [32]
         assert run(["ngcf"], 64) == []
         assert run(["lightgcn", "sage"], 16) == []
+        assert run(["gin", "gin"], 64) == [64, 64]
+        assert run(["gin"], 32) == []
         # After a layer that is not linear, a width is no slice of another.
         assert run(["sage", "gcn"], 16) == [16, 16]
         assert run(["sage", "gcn"], 32) == [32, 32]

@@ -27,7 +27,7 @@ def parameters(size: int, _heads: int) -> dict[str, Parameter]:
 
 def apply(x: Tensor, tensors: Mapping[str, Tensor], graph: Graph, _heads: int) -> Tensor:
     """(N, d) -> (N, d)."""
-    gathered = torch.addcmul(graph.sum @ x, x, 1 + tensors["eps"])
+    gathered = graph.sum.with_loops(x, 1 + tensors["eps"])
     weight = tensors["weight_in"] / (1 + graph.mean_neighbour_degree)
     hidden = torch.addmm(tensors["bias_in"], gathered, weight).relu_()
     return torch.addmm(tensors["bias_out"], hidden, tensors["weight_out"])
