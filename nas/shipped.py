@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nas.errors import UserError
+from nas.paths import expanded
 
 
 def shipped(folder: str) -> Path:
@@ -18,7 +19,7 @@ def find(name: str, folder: str, beside: Path) -> Path:
     Raises:
         UserError: it is neither; the message lists the shipped names, or says that the file is of another kind.
     """
-    path = beside / Path(name).expanduser()
+    path = beside / expanded(name)
     if path.suffix in (".yaml", ".yml") and path.exists():
         return path
     root = shipped(folder)
@@ -29,4 +30,6 @@ def find(name: str, folder: str, beside: Path) -> Path:
         table = ", which names a table of events under `data: path`" if folder == "experiments" else ""
         raise UserError(f"{name}: not a YAML file; expected one that ends in .yaml{table}")
     names = sorted(str(f.relative_to(root).with_suffix("")) for f in root.rglob("*.yaml"))
-    raise UserError(f"{name}: no such file, and no name in {folder}; expected a YAML file or one of {names}")
+    raise UserError(
+        f"{name or repr(name)}: no such file, and no name in {folder}; expected a YAML file or one of {names}"
+    )

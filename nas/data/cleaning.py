@@ -12,14 +12,10 @@ log = logging.getLogger("nas.data")
 
 
 def keep_rated(frame: pl.DataFrame, min_rating: float, where: str) -> pl.DataFrame:
-    """Return the rows with a rating of at least `min_rating`.
+    """Return the rows with a rating of at least `min_rating`; pairs do not repeat any more.
 
-    Raises `UserError` where there are no ratings, or none is high enough.
+    Raises `UserError` where no rating is high enough.
     """
-    if "rating" not in frame.columns:
-        raise UserError(
-            f"{where}: min_rating needs ratings, but there is no rating column; set data.rating or drop min_rating"
-        )
     kept = frame.filter(pl.col("rating") >= min_rating)
     if kept.is_empty():
         highest = frame["rating"].to_numpy().max()

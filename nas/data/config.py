@@ -40,17 +40,20 @@ class DataConfig(BaseModel):
     """Column of the item ids."""
 
     rating: str | None = None
-    """Column of the ratings; None takes the format's usual column (`rating`) where there is one, else how often a pair of
-    user and item repeats."""
+    """Column of the ratings; None takes the format's usual column (`rating`) where there is one that holds
+    numbers, else how often a pair of user and item repeats."""
 
     timestamp: str | None = None
-    """Column of the timestamps; None takes the format's usual column (`timestamp`) where there is one."""
+    """Column of the timestamps; None takes the format's usual column (`timestamp`) where there is one that holds
+    numbers or ISO dates."""
 
     delimiter: str | None = None
-    """Column separator of a csv or tsv file, one character; None is `,` for csv and a tab for tsv."""
+    """Column separator of a csv or tsv file, one character; None is a tab for tsv and `,` for csv, or `;` where
+    only that finds the columns of users and items in the header."""
 
     items: Path | None = None
-    """Table of the items (csv, tsv, parquet, .item, u.item, movies.dat); ids in the column that `item` names."""
+    """Table of the items (csv, tsv, parquet, .item, u.item, movies.dat); ids in the column that `item` names. None
+    takes the one that MovieLens and RecBole put beside their files, if it is there."""
 
     item_title: str = "title"
     """Column of the titles in the item table."""
@@ -59,14 +62,16 @@ class DataConfig(BaseModel):
     """Column of the genres in the item table."""
 
     genres_separator: str = Field(default="|", min_length=1)
-    """What separates the genres of one item, and its values in a column of `item_features`."""
+    """What separates the genres of one item, and its values in a column of `item_features`. Of a RecBole `.item`,
+    `|` means that format's own rule: a space in columns of `token_seq`, and a `token` is one value."""
 
     item_features: tuple[str, ...] = ()
     """More columns of the item table that say what items have in common, such as a brand; genres and the words of titles do
     so anyway, and of a RecBole `.item`, when none is named, all columns of tokens."""
 
     min_rating: float | None = Field(default=None, allow_inf_nan=False)
-    """Implicit feedback: keep the interactions with a rating of at least this."""
+    """Implicit feedback: keep the interactions with a rating of at least this; of a repeated pair, the latest
+    rating counts."""
 
     k_core: int = Field(default=0, ge=0)
     """Drop users and items with fewer interactions than this, until none is left; 0 is off."""
@@ -132,13 +137,15 @@ class SplitConfig(BaseModel):
     moments, `latest` holds out what each user had last."""
 
     seed: int = Field(default=0, ge=0)
-    """Seed of the random rule."""
+    """Seed of what is drawn: by `random` the interactions held out, by `latest` how a user's shares are rounded, by
+    `fixed` without a valid part either of these."""
 
     valid: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the interactions held out for validation."""
+    """Share of the interactions held out for validation; `leave_last_out` holds out one item each, and `fixed` uses
+    it only where the data has no valid part."""
 
     test: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the interactions held out for the test."""
+    """Share of the interactions held out for the test; neither `leave_last_out` nor `fixed` uses it."""
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:

@@ -58,9 +58,9 @@ class Interactions:
         user_ids: the user of each index.
         item_ids: the item of each index.
         rating: (n,) float32, or None where the source has none.
-        timestamp: (n,) int64, in the source's unit, or None where the source has none.
+        timestamp: (n,) int64, in the source's unit (dates: microseconds), or None where the source has none.
         part: (n,) int8, 0 train, 1 valid, 2 test, for data that comes already split; else None.
-        items: titles and genres.
+        items: what is known of the items, such as titles, genres and other features.
     """
 
     user: IntArray

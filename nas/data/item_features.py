@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from nas.data.interactions import ItemTable
 
-# Of items with a feature in common, counted once for each: more, and the commonest features are left out.
+# Pairs of items that share a feature, summed over features; beyond this the commonest are left out.
 MOST_PAIRS = 50_000_000
 _WORD = re.compile(r"\w+")
 
@@ -17,7 +17,8 @@ _WORD = re.compile(r"\w+")
 def item_features(items: ItemTable, n_items: int) -> csr_array:
     """Return (I, F) float32, 1 where an item has a feature: a genre, a word of its title or one of its `features`.
 
-    What one item alone has is left out, for it has nothing to say of others.
+    What one item alone has is left out, for it has nothing to say of others, and so are the commonest features,
+    where all together would be shared by more than `MOST_PAIRS` pairs of items.
     """
     columns: dict[str, int] = {}
     names = [[columns.setdefault(name, len(columns)) for name in _names(items, n)] for n in range(n_items)]

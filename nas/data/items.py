@@ -9,10 +9,9 @@ import polars as pl
 from nas.data.config import DataConfig
 from nas.data.interactions import Ids, ItemTable
 from nas.data.readers import infer_format
-from nas.data.readers.delimited import first_line, read_headerless, read_table
-from nas.data.readers.files import read_text
+from nas.data.readers.delimited import fields_of, read_headerless, read_table
 from nas.data.readers.parquet import read_parquet_table
-from nas.data.readers.recbole import read_atomic, token_columns
+from nas.data.readers.recbole import read_atomic
 from nas.data.readers.table import Table, ids, missing_column
 from nas.errors import UserError
 
@@ -44,20 +43,23 @@ def read_items(path: Path, config: DataConfig) -> pl.DataFrame:
     Raises `UserError` for missing columns or a broken file.
     """
     name = path.name.lower().removesuffix(".gz")
-    found = next((read for end, read in ITEM_READERS.items() if name.endswith(end)), _read_csv)
-    return found(path, config)
+    read = ITEM_READERS.get(name) or ITEM_READERS.get(Path(name).suffix, _read_csv)
+    return read(path, config)
 
 
 def neighbour(path: Path, config: DataConfig) -> Path | None:
-    """Return the item table that MovieLens and RecBole put beside the interactions in `path`, if it is there."""
-    stem = Path(path.name.removesuffix(".gz")).stem
+    """Return the item table that MovieLens and RecBole put beside the interactions in `path`, if it is there.
+
+    Either file may be compressed, and called in capitals.
+    """
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     beside = {
-        "recbole": {"": f"{stem}.item"},
+        "recbole": {"": f"{plain.stem}.item"},
         "movielens": {".csv": "movies.csv", ".dat": "movies.dat", "": "u.item"},
     }.get(config.format or infer_format(path), {})
-    name = beside.get(path.suffix) or beside.get("")
-    found = path.with_name(name) if name else None
-    return found if found is not None and found.is_file() else None
+    name = beside.get(plain.suffix.lower()) or beside.get("", "")
+    written = [path.parent / one for one in (name, f"{name}.gz", name.upper(), f"{name}.GZ".upper())]
+    return next((one for one in written if name and one.is_file()), None)
 
 
 def align(table: pl.DataFrame, item_ids: Ids) -> ItemTable:
@@ -77,7 +79,7 @@ def align(table: pl.DataFrame, item_ids: Ids) -> ItemTable:
 def _read_u_item(path: Path, config: DataConfig) -> pl.DataFrame:
     columns = ("item", "title", "released", "video", "address", *ML_100K_GENRES)
     table = read_headerless(path, "|", columns, ADVICE)
-    _check_features(path, ["title", "genres"], config.item_features)
+    _check_names(path, ["title", "genres"], config)
     flags = pl.concat_list(
         pl.when(pl.col(name) == "1").then(pl.lit(name)) for name in ML_100K_GENRES
     ).list.drop_nulls()
@@ -86,17 +88,21 @@ def _read_u_item(path: Path, config: DataConfig) -> pl.DataFrame:
 
 def _read_dat(path: Path, config: DataConfig) -> pl.DataFrame:
     table = read_headerless(path, "::", ("item", "title", "genres"), ADVICE)
-    return _select(table, "item", "title", "genres", "|", config.item_features)
+    _check_names(path, ["title", "genres"], config)
+    return _select(table, "item", "title", "genres", config.genres_separator, config.item_features)
 
 
 def _read_atomic(path: Path, config: DataConfig) -> pl.DataFrame:
-    table = read_atomic(path)
+    table, types = read_atomic(path)
     columns = table.frame.columns
+    _check_names(path, columns, config)
     item = config.item if config.item in columns else "item_id"
     title = _first(columns, config.item_title, "movie_title", "name")
     genres = _first(columns, config.item_genres, "class", "genre", "categories")
     features = config.item_features or [
-        name for name in token_columns(path) if name not in (item, title, genres, "release_year")
+        name
+        for name, kind in types.items()
+        if kind in ("token", "token_seq") and name not in (item, title, genres, "release_year")
     ]
     if not (title or genres or features) and item in columns:
         # It lies beside the interactions and is read unasked, so it may say nothing of use.
@@ -109,7 +115,14 @@ def _read_atomic(path: Path, config: DataConfig) -> pl.DataFrame:
             pl.when(year.str.contains(r"^\d{4}$")).then(pl.format("{} ({})", title, year)).otherwise(title)
         )
         table = Table(path, table.frame.with_columns(dated.alias(title)), table.locate)
-    return _select(table, item, title, genres, " ", features)
+    if config.genres_separator != DataConfig.model_fields["genres_separator"].default:
+        return _select(table, item, title, genres, config.genres_separator, features)
+    several = [
+        name for name in {genres, *features} - {title} if name is not None and types[name].endswith("_seq")
+    ]
+    lists = table.frame.with_columns(pl.col(several).str.split(" "))
+    # No field of a tab separated file holds a tab: what is no list stays whole.
+    return _select(Table(path, lists, table.locate), item, title, genres, "\t", features)
 
 
 def _read_parquet(path: Path, config: DataConfig) -> pl.DataFrame:
@@ -117,21 +130,21 @@ def _read_parquet(path: Path, config: DataConfig) -> pl.DataFrame:
 
 
 def _read_csv(path: Path, config: DataConfig) -> pl.DataFrame:
-    header = first_line(read_text(path))
-    wanted = {config.item, "movieId"}
     usual = "\t" if ".tsv" in path.suffixes else ","
-    # The delimiter setting is that of the interactions; the item table may have another one.
-    delimiter = next((d for d in (usual, ",", "\t", ";", "|") if wanted & set(header.split(d))), usual)
+
+    def delimiter(header: str) -> str:
+        # The delimiter setting is that of the interactions; the item table may have another one.
+        tried = [d for d in (usual, ",", "\t", ";", "|", " ") if d in header]
+        named = [d for d in tried if {config.item, "movieId"} & fields_of(header, d)]
+        return next(iter([*named, *tried]), usual)
+
     return _by_name(read_table(path, delimiter), config)
 
 
 def _by_name(table: Table, config: DataConfig) -> pl.DataFrame:
     columns = table.frame.columns
     item = config.item if config.item in columns or "movieId" not in columns else "movieId"
-    for key in ("item_title", "item_genres"):
-        name = getattr(config, key)
-        if name not in columns and name != DataConfig.model_fields[key].default:
-            raise missing_column(table.path, name, columns, key)
+    _check_names(table.path, columns, config)
     title, genres = _first(columns, config.item_title), _first(columns, config.item_genres)
     return _select(table, item, title, genres, config.genres_separator, config.item_features)
 
@@ -145,7 +158,6 @@ def _select(
 ) -> pl.DataFrame:
     if item not in table.frame.columns:
         raise missing_column(table.path, item, table.frame.columns, "item")
-    _check_features(table.path, table.frame.columns, features)
     if title is None and genres is None and not features:
         raise UserError(
             f"{table.path}: neither titles nor genres among {', '.join(table.frame.columns)}; "
@@ -156,12 +168,12 @@ def _select(
             log.info("%s: no column for data.%s among %s", table.path, key, ", ".join(table.frame.columns))
     columns = [ids(table, item).alias("item")]
     if title is not None:
-        columns.append(table.frame[title].cast(pl.String).alias("title"))
+        columns.append(_cast(table, title, pl.String).alias("title"))
     if genres is not None:
-        columns.append(_split(table.frame[genres], separator).alias("genres"))
+        columns.append(_split(table, genres, separator).alias("genres"))
     frame = pl.DataFrame(columns)
     if features:
-        values = [_split(table.frame[name], separator).alias(name) for name in features]
+        values = [_split(table, name, separator).alias(name) for name in features]
         # A red label is not a red wine.
         named = [
             pl.col(name).fill_null([]).list.eval(pl.lit(f"{name}: ") + pl.element()) for name in features
@@ -170,14 +182,32 @@ def _select(
     return frame
 
 
-def _check_features(path: Path, columns: Sequence[str], features: Sequence[str]) -> None:
-    for name in features:
+def _check_names(path: Path, columns: Sequence[str], config: DataConfig) -> None:
+    """Raise `UserError` for a title, genres or a feature that is set and not there; defaults may be missing."""
+    for key in ("item_title", "item_genres"):
+        name = getattr(config, key)
+        if name not in columns and name != DataConfig.model_fields[key].default:
+            raise missing_column(path, name, columns, key)
+    for name in config.item_features:
         if name not in columns:
-            raise missing_column(path, name, list(columns), "item_features")
+            raise missing_column(path, name, columns, "item_features")
 
 
-def _split(column: pl.Series, separator: str) -> pl.Series:
-    lists = column if column.dtype == pl.List(pl.String) else column.cast(pl.String).str.split(separator)
+def _cast(table: Table, name: str, dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
+    values = table.frame[name]
+    try:
+        return values.cast(dtype)
+    except pl.exceptions.PolarsError:
+        raise UserError(
+            f"{table.path}: column {name!r} holds {values.dtype} that is not {dtype}; expected text"
+        ) from None
+
+
+def _split(table: Table, name: str, separator: str) -> pl.Series:
+    if table.frame[name].dtype in (pl.List, pl.Array):
+        lists = _cast(table, name, pl.List(pl.String))
+    else:
+        lists = _cast(table, name, pl.String).str.split(separator)
     element = pl.element().str.strip_chars()
     return lists.list.eval(element.filter((element != "") & (element != NO_GENRES)))
 
@@ -187,6 +217,7 @@ ITEM_READERS: dict[str, Callable[[Path, DataConfig], pl.DataFrame]] = {
     ".dat": _read_dat,
     ".item": _read_atomic,
     ".parquet": _read_parquet,
+    ".pq": _read_parquet,
     ".csv": _read_csv,
     ".tsv": _read_csv,
 }

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from nas.data.items import align, neighbour, read_items
 from nas.data.movielens_100k import ml_100k
 from nas.data.planted import PlantedConfig, planted
 from nas.data.readers import READERS, infer_format
+from nas.data.splits import TRAIN, VALID
 from nas.errors import UserError
+from nas.paths import expanded
 
 log = logging.getLogger("nas.data")
 
@@ -25,8 +28,9 @@ def load(config: DataConfig, folder: Path) -> Interactions:
     """Return the interactions that `config` describes; relative paths start at `folder`.
 
     Of a repeated user-item pair the earliest part, then the latest timestamp, then the last row is kept; without
-    ratings, how often it occurs becomes its rating. What is dropped is told to the logger `nas.data`. Raises
-    `UserError`, one line, for whatever is wrong with the files or leaves fewer than two users or items.
+    ratings, how often it occurs becomes its rating. `min_rating` goes by the rating that is kept, then `k_core` by
+    what is left. What is dropped is told to the logger `nas.data`. Raises `UserError`, one line, for whatever is
+    wrong with the files, leaves fewer than two users or items, or leaves nothing of the file `valid`.
     """
     if config.source == "planted":
         return planted(config.planted or PlantedConfig())
@@ -41,9 +45,17 @@ def load(config: DataConfig, folder: Path) -> Interactions:
             f"{where}: k_core would change a split that is fixed; remove data.k_core, or give one file as data.path"
         )
     frame = _read(files, config)
-    if config.min_rating is not None:
-        frame = keep_rated(frame, config.min_rating, where)
-    interactions = _index(frame, config.k_core, where)
+    if config.min_rating is not None and "rating" not in frame.columns:
+        # Not how often pairs repeat: who sets a bound on ratings has some.
+        raise UserError(
+            f"{where}: min_rating needs ratings, but there is no rating column; set data.rating or drop min_rating"
+        )
+    interactions = _index(frame, config, where)
+    if config.valid is not None and not np.any(interactions.part == VALID):
+        raise UserError(
+            f"{files[VALID]}: none of its interactions is left, for their pairs are in {files[TRAIN]} too or rated "
+            "below data.min_rating; give others, or drop data.valid to have a part of train taken"
+        )
     for count, name in ((interactions.n_users, "user"), (interactions.n_items, "item")):
         if count < 2:
             raise UserError(
@@ -79,8 +91,8 @@ def _files(config: DataConfig, folder: Path) -> tuple[dict[int, Path], Path | No
         ratings, items = ml_100k()
         return {0: ratings}, items
     named = (config.path or config.train, config.valid, config.test)
-    files = {part: folder / path.expanduser() for part, path in enumerate(named) if path is not None}
-    return files, folder / config.items.expanduser() if config.items else neighbour(files[0], config)
+    files = {part: folder / expanded(path) for part, path in enumerate(named) if path is not None}
+    return files, folder / expanded(config.items) if config.items else neighbour(files[0], config)
 
 
 def _read(files: dict[int, Path], config: DataConfig) -> pl.DataFrame:
@@ -95,18 +107,20 @@ def _read(files: dict[int, Path], config: DataConfig) -> pl.DataFrame:
     return pl.concat([frame.select(shared) for frame in frames])
 
 
-def _index(frame: pl.DataFrame, k: int, where: str) -> Interactions:
+def _index(frame: pl.DataFrame, config: DataConfig, where: str) -> Interactions:
     user, user_ids = encode(frame["user"])
     item, item_ids = encode(frame["item"])
     frame = distinct(frame.with_columns(user=pl.Series(user), item=pl.Series(item)))
-    user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
-    if k:
-        keep = core(user, item, k)
+    if config.min_rating is not None:
+        # After repeated pairs are one: a later low rating takes back what was liked before.
+        frame = keep_rated(frame, config.min_rating, where)
+    if config.k_core:
+        keep = core(frame["user"].to_numpy(), frame["item"].to_numpy(), config.k_core)
         if not keep.any():
-            raise UserError(f"{where}: nothing is left with k_core: {k}; choose a smaller one")
+            raise UserError(f"{where}: nothing is left with k_core: {config.k_core}; choose a smaller one")
         frame = frame.filter(pl.Series(keep))
-        user, user_ids = _compact(user[keep], user_ids)
-        item, item_ids = _compact(item[keep], item_ids)
+    user, user_ids = _compact(frame["user"].to_numpy(), user_ids)
+    item, item_ids = _compact(frame["item"].to_numpy(), item_ids)
 
     def column(name: str, dtype: type[np.generic]) -> np.ndarray | None:
         return frame[name].to_numpy().astype(dtype) if name in frame.columns else None
@@ -123,5 +137,5 @@ def _index(frame: pl.DataFrame, k: int, where: str) -> Interactions:
 
 
 def _compact(codes: IntArray, ids: Ids) -> tuple[IntArray, Ids]:
-    used, compacted = np.unique(codes, return_inverse=True)
-    return compacted.astype(np.int32), tuple(ids[code] for code in used)
+    used = np.bincount(codes, minlength=len(ids)) > 0
+    return (np.cumsum(used) - 1)[codes].astype(np.int32), tuple(compress(ids, used))

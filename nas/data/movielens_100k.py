@@ -1,6 +1,7 @@
 """The default data set, MovieLens 100K: fetched once, checked by sha256, cached."""
 
 import hashlib
+import http.client
 import io
 import logging
 import os
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,11 @@ SHA256 = {
     "u.item": "553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701",
 }
 ITEM_TABLES = ("ml-100k.item", "u.item")
+# Of a network that is not there, that breaks off, or that answers with something else.
+_FAILURES = (
+    *(OSError, EOFError, http.client.HTTPException, subprocess.SubprocessError),
+    *(zipfile.BadZipFile, zlib.error, KeyError, ValueError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +45,14 @@ class Origin:
     unpack: Callable[[bytes], dict[str, bytes]]
 
 
-def ml_100k(cache: Path | None = None) -> tuple[Path, Path]:
+def ml_100k() -> tuple[Path, Path]:
     """Return the files of the ratings (RecBole's atomic form) and of the items, fetched if need be.
 
     The ratings are byte for byte the same wherever they come from; the item table is RecBole's or GroupLens'.
-    `cache` is `$NAS_CACHE` or else `~/.cache/nas`. Raises `UserError` when no origin can be reached, or the
-    cache cannot be written.
+    They are kept in `$NAS_CACHE` or else `~/.cache/nas`. Raises `UserError` when no origin can be reached, or
+    the cache cannot be written.
     """
-    folder = (cache or Path(os.environ.get("NAS_CACHE") or Path.home() / ".cache" / "nas")) / "ml-100k"
+    folder = Path(os.environ.get("NAS_CACHE") or Path.home() / ".cache" / "nas") / "ml-100k"
     found = _cached(folder)
     if found:
         return found
@@ -56,7 +63,7 @@ def ml_100k(cache: Path | None = None) -> tuple[Path, Path]:
             files = origin.unpack(origin.download())
             for file, content in files.items():
                 _check(file, content)
-        except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        except _FAILURES as error:
             problems.append(f"{name}: {' '.join(str(error).split())[:200]}")
             continue
         _store(folder, files)

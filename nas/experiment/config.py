@@ -9,8 +9,9 @@ from nas.baselines import BASELINES, TRAINED
 from nas.data import DataConfig, SplitConfig
 from nas.errors import UserError
 from nas.model.metrics import METRICS
+from nas.paths import expanded
 from nas.search.constraints import Constraint
-from nas.search.objectives import direction, list_lengths
+from nas.search.objectives import MEASURED, direction, list_lengths
 from nas.search.samplers import SAMPLERS
 from nas.shipped import find
 from nas.space.extending import extended
@@ -90,6 +91,11 @@ class SearchConfig(BaseModel):
     """URL of the study's database; None is `study.db` in the run folder."""
     users: int = Field(default=4000, ge=1)
     """Validation users that trainings, candidates and baselines are judged on, at most."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether a time is an objective; it is taken with nothing else at work."""
+        return not set(MEASURED).isdisjoint(self.objectives)
 
     @field_validator("sampler")
     @classmethod
@@ -210,6 +216,11 @@ class Experiment(BaseModel):
         return space
 
     @property
+    def data_name(self) -> str:
+        """What to call the data."""
+        return self.data.source or (self.data.path or self.data.train or Path("data")).name
+
+    @property
     def metric(self) -> str:
         """The quality that decides."""
         return self.search.objectives[0]
@@ -259,7 +270,7 @@ class Experiment(BaseModel):
 def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     paths = {key: data[key] for key in ("path", "train", "valid", "test", "items") if key in data}
     return data | {
-        key: str((folder / Path(path).expanduser()).resolve())
+        key: str((folder / expanded(path)).resolve())
         for key, path in paths.items()
         if isinstance(path, str) and path
     }

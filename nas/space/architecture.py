@@ -124,8 +124,8 @@ class Fusion(BaseModel):
     def of(cls, weights: Mapping[str, float]) -> "Fusion":
         """Return these weights scaled to sum to 1: a common factor changes no ranking."""
         total = sum(weights.values())
-        # What is scaled already stays as it is: rounding again must not move it.
-        total = 1.0 if abs(total - 1) < 5e-4 else total
+        # What is scaled already stays as it is: rounding again must not move it. One weight alone is 1.
+        total = 1.0 if len(weights) > 1 and abs(total - 1) < 5e-4 else total
         return cls.model_validate({name: round(weight / total, 4) for name, weight in weights.items()})
 
 

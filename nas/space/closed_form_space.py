@@ -14,6 +14,9 @@ from nas.space.dimension import Dimension, Value
 
 B = TypeVar("B", SpectralBranch, ItemBranch, UserBranch)
 
+# Sums of far larger ones would be infinite, and only how weights stand to one another counts.
+_LARGEST_WEIGHT = 1_000_000
+
 
 class _ClosedFormSpace(BaseModel, Generic[B]):
     """Choices for each setting of a branch; a setting that is not named keeps its default."""
@@ -112,7 +115,8 @@ class ItemSpace(_ClosedFormSpace[ItemBranch]):
     rating: Dimension = Dimension(choices=(0.0,))
     recency: Dimension = Dimension(choices=(0.0,))
     debias: Dimension = Dimension(choices=(0.0,))
-    # After what is known of who had an item when, the place of which they would take.
+    # Settled after the settings above: where what comes next is asked for, features that were chosen before them
+    # took the place of age and of `debias`, and the climb ended on a lower summit.
     features: Dimension = Dimension(choices=(0.0,))
     neighbours: Dimension = Dimension(choices=(0,))
 
@@ -148,9 +152,10 @@ class FusionSpace(BaseModel):
     def _weights(self) -> "FusionSpace":
         for name in type(self).model_fields:
             choices = getattr(self, name).choices
-            if not choices or any(isinstance(c, str) or c < 0 for c in choices):
+            if not choices or any(isinstance(c, str) or not 0 <= c <= _LARGEST_WEIGHT for c in choices):
                 raise ValueError(
-                    f"{name}: expected a list of weights of at least 0, but got {getattr(self, name)}"
+                    f"{name}: expected a list of weights of at least 0 and at most {_LARGEST_WEIGHT:,}, "
+                    f"but got {getattr(self, name)}"
                 )
         return self
 
@@ -161,10 +166,14 @@ class FusionSpace(BaseModel):
         return {name: tuple(float(weight) for weight in getattr(self, name).choices) for name in names}
 
     def decode(self, genome: Mapping[str, Value], names: tuple[str, ...]) -> dict[str, float]:
-        """Return the weight of each branch that is present; where all are 0, the first branch is alone."""
+        """Return the weight of each branch that is present; where all are 0, that of `fallback`."""
         genes = self.genes(names)
         chosen = {name: float(genome.get(name, choices[0])) for name, choices in genes.items()}
-        return {name: weight for name, weight in chosen.items() if weight} or {names[0]: 1.0}
+        return {name: weight for name, weight in chosen.items() if weight} or {self.fallback(names): 1.0}
+
+    def fallback(self, names: tuple[str, ...]) -> str:
+        """Return the branch that is alone where all weights are 0: the first that may have one above 0."""
+        return next((name for name, choices in self.genes(names).items() if any(choices)), names[0])
 
     def fixed(self, names: tuple[str, ...]) -> dict[str, float]:
         """Return the weights of the branches `names` where these are given, one above 0 for each; else nothing.

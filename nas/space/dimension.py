@@ -23,7 +23,7 @@ class Dimension(BaseModel):
     choices: tuple[Value, ...] = ()
     """The values, in order; empty for a range of real numbers."""
     per: Literal["layer", "tied"] = "layer"
-    """Whether each layer chooses for itself or all layers share one value."""
+    """Whether each layer chooses for itself or all layers share one value; only aggregator and heads may be tied."""
     min: float | None = None
     """Lower end of a range of real numbers."""
     max: float | None = None

@@ -1,8 +1,10 @@
 """An architecture drawn with characters, for a terminal."""
 
+from textwrap import wrap
+
 from nas.space.architecture import Architecture, GraphBranch
 
-_WIDTH = 46
+_WIDTH, _LONGEST_ROW = 46, 56
 
 
 def picture(architecture: Architecture) -> str:
@@ -14,10 +16,11 @@ def picture(architecture: Architecture) -> str:
         rows.append(
             "fusion: " + ", ".join(f"{name} {weight:g}" for name, weight in architecture.weights.items())
         )
-    width = max(_WIDTH, *(len(row) + 2 for row in rows))
+    wrapped = [wrap(row, _LONGEST_ROW, subsequent_indent="  ", break_on_hyphens=False) for row in rows]
+    width = max(_WIDTH, *(len(line) + 2 for lines in wrapped for line in lines))
     top, bottom = "┌" + "─" * width + "┐", "└" + "─" * width + "┘"
     arrow = " " * (width // 2 + 1) + "▼"
-    boxes = [f"{top}\n│ {row:<{width - 1}}│\n{bottom}" for row in rows]
+    boxes = ["\n".join([top, *(f"│ {line:<{width - 1}}│" for line in lines), bottom]) for lines in wrapped]
     return f"\n{arrow}\n".join(boxes)
 
 

@@ -20,6 +20,10 @@ from nas.space.graph_space import GraphSpace
 from nas.space.recipe import Recipe
 from nas.yaml_file import read_yaml, validate
 
+# A fusion has four digits after the point: a weight much smaller than another would round to 0, and its branch
+# would be there and not there.
+_MOST_APART = 1_000
+
 
 class Branches(BaseModel):
     """The branches that an architecture may have; at least one."""
@@ -103,6 +107,25 @@ class SearchSpace(BaseModel):
                 raise ValueError(f"fusion.{name}: there is no such branch; expected weights of {list(names)}")
         if len(names) > 1 and not any(map(self.allows, names)):
             raise ValueError("fusion: at least one branch must have a weight above 0")
+        weights = [float(c) for choices in self.fusion.genes(names).values() for c in choices if c]
+        if weights and max(weights) > _MOST_APART * min(weights):
+            raise ValueError(
+                f"fusion: weights above 0 may differ by a factor of {_MOST_APART:,} at most, "
+                f"but got {min(weights):g} and {max(weights):g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shared_by_layers(self) -> "SearchSpace":
+        sections = {f"branches.{name}": dict(space) for name, space in self.branches.spaces.items()}
+        for section, dimensions in (sections | {"fusion": dict(self.fusion), "recipe": self.recipe}).items():
+            for name, dimension in dimensions.items():
+                layered = section == "branches.graph" and name in ("aggregator", "heads")
+                if dimension.per != "layer" and not layered:
+                    raise ValueError(
+                        f"{section}.{name}: only aggregator and heads have choices of each layer; "
+                        f"leave out per: {dimension.per}"
+                    )
         return self
 
     def allows(self, name: str) -> bool:
@@ -165,7 +188,8 @@ class SearchSpace(BaseModel):
         found = {name: choices[0] for name, choices in self.genes().items()}
         names = self.branches.names
         weights = Fusion.of(
-            {name: w for name, w in architecture.weights.items() if name in names} or {names[0]: 1.0}
+            {name: w for name, w in architecture.weights.items() if name in names}
+            or {self.fusion.fallback(names): 1.0}
         )
         found |= {f"fusion.{name}": w for name, w in self.fusion.spellings(names).get(weights, {}).items()}
         for name, branch in architecture.branches.items():

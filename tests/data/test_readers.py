@@ -1,7 +1,9 @@
 import gzip
 import io
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -9,6 +11,8 @@ from polars.testing import assert_frame_equal
 
 from nas.data import READERS, DataConfig
 from nas.data.readers import infer_format
+from nas.data.readers.delimited import first_line
+from nas.data.readers.files import read_bytes
 from nas.errors import UserError
 
 ROWS = {
@@ -79,8 +83,9 @@ def test_every_format_reads_compressed_files(format: str, tmp_path: Path) -> Non
         lambda text: text.rstrip(b"\n"),
         lambda text: b"\n" + text.replace(b"\n", b"\n\n"),
         lambda text: text.decode().encode("latin-1"),
+        lambda text: text.replace(b"\n", b"\r"),
     ],
-    ids=["byte order mark", "CRLF", "no last line end", "blank lines", "latin-1"],
+    ids=["byte order mark", "CRLF", "no last line end", "blank lines", "latin-1", "old Mac"],
 )
 def test_text_may_be_written_otherwise(format: str, change: Callable[[bytes], bytes], tmp_path: Path) -> None:
     name, content = FILES[format]
@@ -153,7 +158,7 @@ def test_every_format_says_when_reading_is_forbidden(
         ("csv", "t.csv", 'user,item\n1,"2\n1,3\n', r"t.csv.*quote"),
         ("csv", "t.csv", "users,item\n1,2\n", r"no column 'user'; the columns are users, item; did you mean 'users'"),
         ("csv", "t.csv", "who,what\n1,2\n", r"no column 'user'; the columns are who, what; set data.user"),
-        ("csv", "t.csv", "user;item\n1;2\n", r"separated by ';': .*data.delimiter: \";\""),
+        ("csv", "t.csv", "usr;item\n1;2\n", r"separated by ';': .*data.delimiter: \";\""),
         ("csv", "t.csv", "user\titem\n1\t2\n", r"separated by '\\t': set data.format: tsv"),
         ("csv", "t.csv", "user::item\n1::2\n", r"separated by '::': set data.format: movielens"),
         ("tsv", "t.tsv", "user,item\n1,2\n", r"separated by ',': set data.format: csv"),
@@ -171,6 +176,7 @@ def test_every_format_says_when_reading_is_forbidden(
         ("movielens", "u.data", "1\t2\t3\t4\n1\t2\t3\t4\t5\n", r"line 2: 5 fields where 4"),
         ("movielens", "ratings.dat", "1,2,3,4\n", r"line 1: .*separated by ','"),
         ("movielens", "ratings.dat", "1::2::3::4\n1::2::x::4\n", r"line 2: rating is 'x'"),
+        ("movielens", "ratings.dat", "1::2::3::4\n1::2::3::4::5\n", r"line 2: 5 fields.*; no field may hold a '::'"),
         ("movielens", "ratings.dat", "1::2::3::4\n1\t2\t3\t4\n", r"line 2: a tab"),
         ("movielens", "ratings.csv", "userId;movieId\n1;2\n", r"no ',' in the header.*';'"),
         ("adjacency", "t.txt", "0 1 2\n 3 4\n", r"line 2: starts with a space, so its user is missing"),
@@ -183,8 +189,10 @@ def test_every_format_says_when_reading_is_forbidden(
 def test_bad_text_is_told_with_its_line(
     format: str, name: str, content: str, says: str, tmp_path: Path
 ) -> None:
+    # A column that nobody named may hold what it likes.
+    named = {role: role for role in ("rating", "timestamp") if role in content.split("\n")[0].split(",")}
     with pytest.raises(UserError, match=says) as caught:
-        read(tmp_path / name, format, content)
+        read(tmp_path / name, format, content, **named)
     assert str(caught.value).startswith(str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
@@ -201,6 +209,51 @@ def test_columns_are_found_by_the_names_that_are_set(tmp_path: Path) -> None:
         user="who", item="what", timestamp="when", delimiter=";",
     )  # fmt: skip
     assert found.to_dicts() == [{"user": "1", "item": "2", "timestamp": 33}]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings"),
+    [
+        ("user;item\n1;2\n", {}),
+        ('"user";"item"\n1;2\n', {}),
+        ("who;a,b;what\n1;x;2\n", {"user": "who", "item": "what"}),
+    ],
+)
+def test_semicolons_are_found_where_only_they_separate_the_columns(
+    content: str, settings: dict[str, str], tmp_path: Path
+) -> None:
+    assert read(tmp_path / "t.csv", "csv", content, **settings).rows() == [("1", "2")]
+    # What is set is not questioned.
+    with pytest.raises(UserError):
+        read(tmp_path / "t.csv", "csv", content, delimiter=",", **settings)
+
+
+def test_text_that_is_read_as_latin_1_is_told_with_the_line_that_asks_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(tmp_path / "t.csv", "csv", "user,item\nzoë,1\n".encode())
+    assert not caplog.text
+    read(tmp_path / "t.csv", "csv", "user,item\nzoë,1\n".encode() + b"zo\xeb,2\n")
+    assert f"{tmp_path / 't.csv'}, line 3: not UTF-8, so the whole file is read as latin-1" in caplog.text
+    caplog.clear()
+    read(tmp_path / "t.inter", "recbole", "user_id:token\titem_id:token\nzoë\t1\n".encode("latin-1"))
+    assert caplog.text.count("latin-1") == 1
+
+
+def test_a_large_file_is_held_once(tmp_path: Path) -> None:
+    size = 10_000_000
+    (tmp_path / "t.csv").write_bytes(b"user,item\r\n" + b"x" * size + b"\n")
+    tracemalloc.start()
+    try:
+        raw = read_bytes(tmp_path / "t.csv")
+        _, reading = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert first_line(raw) == "user,item"
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reading < 1.5 * size
+    assert peak < held + 0.1 * size
 
 
 def test_recbole_takes_columns_of_other_names(tmp_path: Path) -> None:
@@ -257,7 +310,48 @@ def test_bad_parquet_columns_are_told(column: dict[str, list[object]], says: str
     path = tmp_path / "t.parquet"
     pl.DataFrame({"user": [1, 2], "item": [3, 4]} | column).write_parquet(path)
     with pytest.raises(UserError, match=says):
-        READERS["parquet"](path, DataConfig(path=path))
+        READERS["parquet"](path, DataConfig(path=path, rating="rating" if "rating" in column else None))
+
+
+@pytest.mark.parametrize(
+    ("role", "values"),
+    [
+        ("timestamp", ["05/01/2024", "06/01/2024"]),
+        ("timestamp", ["2024-05-01 10:00:00 UTC", "2024-05-02 10:00:00 UTC"]),
+        ("rating", ["4", ""]),
+        ("rating", ["PG", "R"]),
+    ],
+)
+def test_a_column_that_nobody_named_is_left_out_where_it_cannot_be_read(
+    role: str, values: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = f"user,item,{role}\n1,2,{values[0]}\n2,3,{values[1]}\n"
+    found = read(tmp_path / "t.csv", "csv", content)
+    assert found.rows() == [("1", "2"), ("2", "3")]
+    assert f"{role} is " in caplog.text
+    assert f"data.{role} does not ask for it" in caplog.text
+    with pytest.raises(UserError, match=f"{role} is "):
+        read(tmp_path / "t.csv", "csv", content, **{role: role})
+    if role == "rating":
+        with pytest.raises(UserError, match="rating is "):
+            read(tmp_path / "t.csv", "csv", content, min_rating=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "columns"),
+    [
+        ({"item": "rating"}, ["user", "item", "timestamp"]),
+        ({"user": "timestamp", "item": "item"}, ["user", "item", "rating"]),
+        ({"timestamp": "rating"}, ["user", "item", "timestamp"]),
+        ({"rating": "timestamp"}, ["user", "item", "rating"]),
+    ],
+)
+def test_a_column_has_one_role(settings: dict[str, str], columns: list[str], tmp_path: Path) -> None:
+    found = read(tmp_path / "t.csv", "csv", "user,item,rating,timestamp\n1,2,3,4\n5,6,7,8\n", **settings)
+    assert found.columns == columns
+    for role, column in settings.items():
+        expected = {"user": 1, "item": 2, "rating": 3, "timestamp": 4}[column]
+        assert int(found[role][0]) == expected
 
 
 @pytest.mark.parametrize("length", [3, 20, -1])
@@ -273,6 +367,31 @@ def test_parquet_dates_become_numbers_in_order(tmp_path: Path) -> None:
     pl.DataFrame({"user": [1, 2], "item": [3, 4], "timestamp": times}).write_parquet(path)
     late, early = READERS["parquet"](path, DataConfig(path=path))["timestamp"]
     assert late - early == 24 * 60 * 60 * 1_000_000
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_dates_have_one_unit_whatever_file_they_come_from(
+    unit: Literal["ms", "us", "ns"], zone: str | None, tmp_path: Path
+) -> None:
+    # Parts of a split come from files of their own; a finer order than of seconds is kept.
+    written = ["2024-05-01 10:00:00.250", "2024-05-01 10:00:00.500"]
+    times = (
+        pl.Series(written)
+        .str.to_datetime(time_unit=unit, time_zone="UTC")
+        .dt.convert_time_zone(zone or "UTC")
+    )
+    times = times if zone else times.dt.replace_time_zone(None)
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"user": [1, 2], "item": [3, 4], "timestamp": times}).write_parquet(path)
+    found = READERS["parquet"](path, DataConfig(path=path))["timestamp"].to_list()
+    assert found == [1714557600250000, 1714557600500000]
+    text = f"user,item,timestamp\n1,3,{written[0]}\n2,4,{written[1]}\n"
+    assert read(tmp_path / "t.csv", "csv", text)["timestamp"].to_list() == found
+    days = pl.Series(["2024-05-01"] * 2).str.to_date()
+    pl.DataFrame({"user": [1, 2], "item": [3, 4], "timestamp": days}).write_parquet(path)
+    (day, _) = READERS["parquet"](path, DataConfig(path=path))["timestamp"]
+    assert found[0] - day == (10 * 60 * 60 * 1000 + 250) * 1000
 
 
 @pytest.mark.parametrize(
@@ -308,20 +427,20 @@ def test_a_name_that_tells_nothing_is_asked_about(name: str) -> None:
         ("2024-05-01", 1714521600),
         ("2024-05-01 10:00", 1714557600),
         ("2024-05-01 10:00:00", 1714557600),
-        ("2024-05-01T10:00:00.250", 1714557600),
+        ("2024-05-01T10:00:00.250", 1714557600.25),
         ("2024-05-01T10:00:00Z", 1714557600),
         ("2024-05-01T12:00:00+02:00", 1714557600),
     ],
 )
-def test_iso_dates_are_seconds_since_1970(tmp_path: Path, written: str, seconds: int) -> None:
+def test_iso_dates_are_microseconds_since_1970(tmp_path: Path, written: str, seconds: float) -> None:
     path = tmp_path / "events.csv"
     path.write_text(f"user,item,timestamp\nu1,i1,{written}\nu2,i2,{written}\n")
     frame = READERS["csv"](path, DataConfig(path=path))
-    assert frame["timestamp"].to_list() == [seconds, seconds]
+    assert frame["timestamp"].to_list() == [seconds * 1_000_000] * 2
 
 
 def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text("user,item,timestamp\nu1,i1,2024-05-01\nu2,i2,soon\n")
     with pytest.raises(UserError, match=r"line 3: timestamp is 'soon'; expected a date such as"):
-        READERS["csv"](path, DataConfig(path=path))
+        READERS["csv"](path, DataConfig(path=path, timestamp="timestamp"))

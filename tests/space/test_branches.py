@@ -1,5 +1,6 @@
 """Spaces whose architectures have several branches."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,34 @@ def test_what_is_drawn_is_inside_and_is_found_again(seed: int) -> None:
         assert drawn == drawn.canonical() == Architecture.model_validate(drawn.values())
         assert space.contains(drawn)
         assert space.decode(space.encode(drawn)) == drawn
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        SMALL["fusion"],
+        {"graph": [0], "spectral": [0, 1], "item": [0, 2]},
+        {"graph": [0], "spectral": [0, 1000], "item": [0, 1]},
+        {"graph": [0], "spectral": [0], "item": [0, 0.9996]},
+        {"graph": [0, 1], "spectral": [0], "item": [0, 2]},
+    ],
+)
+def test_a_space_is_what_its_genomes_decode_to_and_a_branch_of_weight_0_is_in_none(
+    fusion: dict[str, Any],
+) -> None:
+    space = SearchSpace.parse(SMALL | {"fusion": fusion}, "small")
+    genes = space.genes()
+    found = {space.decode(dict(zip(genes, chosen, strict=True))) for chosen in product(*genes.values())}
+    assert space.size() == len(found)
+    for one in found:
+        assert one == one.canonical()
+        assert space.contains(one)
+        assert space.decode(space.encode(one)) == one
+        assert set(space.neighbours(one)) < found
+        assert not any(fusion[name] == [0] for name in one.branches)
+    for name, branch in SPACE.decode({f"fusion.{name}": 1.0 for name in fusion}).branches.items():
+        alone = Architecture.model_validate({name: branch})
+        assert space.contains(alone) == (alone in found) == (fusion[name] != [0])
 
 
 def test_the_size_counts_every_architecture_once() -> None:
@@ -164,6 +193,23 @@ def test_ease_and_gfcf_are_points_of_the_full_space(preset: str, branch: str) ->
             "branches.spectral.ranks: unknown key; did you mean 'rank'?",
         ),
         ({"fusion": {"item": [-1]}}, "fusion: item: expected a list of weights of at least 0"),
+        ({"fusion": {"graph": [float("nan"), 1]}}, "graph: expected a list of weights of at least 0"),
+        ({"fusion": {"graph": [float("inf"), 1]}}, "at most 1,000,000, but got inf 1"),
+        ({"fusion": {"graph": [1e308], "item": [1e308]}}, "at most 1,000,000, but got 1e+308"),
+        ({"fusion": {"graph": [10**400]}}, "at most 1,000,000, but got 1000"),
+        (
+            {"fusion": {"graph": [1], "item": [1e-5]}},
+            "fusion: weights above 0 may differ by a factor of 1,000 at most, but got 1e-05 and 1",
+        ),
+        (
+            {"fusion": {"graph": {"choices": [0, 1], "per": "tied"}}},
+            "fusion.graph: only aggregator and heads",
+        ),
+        (
+            {"branches": SMALL["branches"] | {"item": {"l1": {"choices": [1, 2], "per": "tied"}}}},
+            "branches.item.l1: only aggregator and heads have choices of each layer; leave out per: tied",
+        ),
+        ({"recipe": {"loss": {"choices": ["bpr"], "per": "tied"}}}, "recipe.loss: only aggregator and heads"),
         ({"fusion": {"user": [0, 1]}}, "fusion.user: there is no such branch; expected weights of ['graph',"),
         (
             {"fusion": {"graph": 0, "spectral": 0, "item": [0]}},

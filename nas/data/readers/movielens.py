@@ -21,7 +21,7 @@ def read_movielens(path: Path, config: DataConfig) -> pl.DataFrame:
     if suffix == ".csv":
         table = read_table(path, ",")
         usual = USUAL | {"user": "userId", "item": "movieId"}
-        return typed(table, choose_columns(table.frame.columns, config, path, usual))
+        return typed(table, choose_columns(table.frame.columns, config, path, usual), config)
     delimiter = "::" if suffix == ".dat" else "\t"
     table = read_headerless(
         path, delimiter, COLUMNS, "if it is not a MovieLens file, set data.format to what it is"

@@ -17,7 +17,7 @@ def read_parquet(path: Path, config: DataConfig) -> pl.DataFrame:
     Raises `UserError` for a broken file, a missing column or a bad value, with its row.
     """
     table = read_parquet_table(path)
-    return typed(table, choose_columns(table.frame.columns, config, path))
+    return typed(table, choose_columns(table.frame.columns, config, path), config)
 
 
 def read_parquet_table(path: Path) -> Table:

@@ -1,6 +1,7 @@
 """`Table`: a file's columns as read, and the checks that turn them into ids, ratings and timestamps."""
 
 import difflib
+import logging
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import polars as pl
 
 from nas.data.config import DataConfig
 from nas.errors import UserError
+
+log = logging.getLogger("nas.data")
 
 # What exporters write for a missing value; one user of this name would gather all the strays.
 MISSING = ("", "nan", "NaN", "NAN", "null", "NULL", "None", "<NA>")
@@ -60,13 +63,14 @@ def choose_columns(
     """Return role -> column for the roles user, item and, where present, rating and timestamp.
 
     A name set in `config` must be there; otherwise the format's `usual` name is taken, or else the default of
-    `config`. Raises `UserError` for a missing column.
+    `config`, unless it is set for another role. Raises `UserError` for a missing column.
     """
     chosen = {}
     for role, name in usual.items():
         configured = getattr(config, role)
         is_default = configured == DataConfig.model_fields[role].default
-        wanted = [name, configured] if is_default else [configured]
+        taken = {getattr(config, other) for other in usual if other != role}
+        wanted = [one for one in (name, configured) if one not in taken] if is_default else [configured]
         found = next((column for column in wanted if column in available), None)
         if found is not None:
             chosen[role] = found
@@ -75,16 +79,29 @@ def choose_columns(
     return chosen
 
 
-def typed(table: Table, columns: Mapping[str, str]) -> pl.DataFrame:
+def typed(table: Table, columns: Mapping[str, str], config: DataConfig | None = None) -> pl.DataFrame:
     """Return the chosen columns as user and item (str), rating (f64) and timestamp (i64), one row a row.
 
     `columns` maps roles to columns. Raises `UserError` naming the line of the first empty id, or of the first
-    rating or timestamp that is not a finite number.
+    rating or timestamp that is not a finite number. Where there is a `config` that does not ask for that column,
+    it is left out instead, and a line of the logger `nas.data` says so.
     """
     read = {"user": ids, "item": ids, "rating": ratings, "timestamp": timestamps}
     if table.frame.is_empty():
         raise UserError(f"{table.path}: no rows below the header; expected one interaction a line")
-    return pl.DataFrame({role: read[role](table, column) for role, column in columns.items()})
+    found = {}
+    for role, column in columns.items():
+        try:
+            found[role] = read[role](table, column)
+        except UserError as error:
+            if (
+                config is None
+                or getattr(config, role)
+                or (role == "rating" and config.min_rating is not None)
+            ):
+                raise
+            log.warning("%s; the column is left out, for data.%s does not ask for it", error, role)
+    return pl.DataFrame(found)
 
 
 def ids(table: Table, column: str) -> pl.Series:
@@ -113,15 +130,18 @@ def ratings(table: Table, column: str) -> pl.Series:
 
 
 def timestamps(table: Table, column: str) -> pl.Series:
-    """Return a column as i64, fractions dropped; dates become counts of their own unit since 1970.
+    """Return a column as i64, fractions dropped; dates become microseconds since 1970, whatever their own unit.
 
-    Text of ISO 8601 (`2024-05-01`, `2024-05-01 10:00:00`, with or without a time zone) becomes seconds since 1970.
-    Raises `UserError` for values that are neither finite numbers nor such dates.
+    Dates are those of parquet files, and text of ISO 8601 (`2024-05-01`, `2024-05-01 10:00:00`, with or without a
+    time zone). Raises `UserError` for values that are neither finite numbers nor such dates.
     """
     values = table.frame[column]
     if values.dtype == pl.String and len(values) and _looks_like_date(str(values[0])):
         return _iso_dates(table, column, values)
-    if values.dtype.is_temporal():
+    if values.dtype in (pl.Date, pl.Datetime):
+        # Parts of one split may come in units of their own; a finer one than this is rounded.
+        values = values.dt.epoch("us")
+    elif values.dtype.is_temporal():
         values = values.to_physical()
     text = values.str.strip_chars() if values.dtype == pl.String else values
     numbers = _cast(table, column, text, pl.Int64)
@@ -145,7 +165,7 @@ def _iso_dates(table: Table, column: str, values: pl.Series) -> pl.Series:
     except pl.exceptions.PolarsError:
         moments = pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us"))
     _fail_on_value(table, column, moments.is_null(), "a date such as 2024-05-01 10:00:00")
-    return moments.dt.epoch("s").cast(pl.Int64)
+    return moments.dt.epoch("us")
 
 
 def _cast(table: Table, column: str, values: pl.Series, dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
