@@ -78,7 +78,6 @@ def contents_of(
     return ArtefactContents(
         data_name="benchmark",
         fingerprint=history.fingerprint(),
-        interactions=len(history),
         architecture=architecture.values(),
         recipe={},
         metrics={},

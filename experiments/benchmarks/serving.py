@@ -137,7 +137,6 @@ def contents_of(
     return ArtefactContents(
         data_name=name,
         fingerprint=seen.fingerprint(),
-        interactions=len(seen),
         architecture={"factors": users.shape[1]},
         recipe={},
         metrics={},

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from nas.data import DataConfig, Interactions, Split, load
+from nas.data.item_features import item_features
 from nas.data.load import item_table
+from nas.data.readers import infer_format
 from nas.errors import UserError
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context, told_on_success
@@ -31,8 +33,9 @@ def with_everything(context: Context) -> Context:
 def with_newer(experiment: Experiment, folder: RunFolder, path: Path, result: Mapping[str, Any]) -> Context:
     """Return a run's context with the interactions of another file in place of the run's, nothing of them held out.
 
-    The file has the columns of the run's data, and what the run reads of items is read again: from the table that lies
-    beside the file or that the experiment names, else from the one beside the run's own data.
+    The file has the columns of the run's data and is read as that is. What the run reads of items is read
+    again: from the table that lies beside the file or that the experiment names, else from the one beside the
+    run's own data.
 
     Args:
         experiment: the run's.
@@ -41,12 +44,13 @@ def with_newer(experiment: Experiment, folder: RunFolder, path: Path, result: Ma
         result: of the architecture that is to learn from it.
 
     Raises:
-        UserError: the file cannot be read, or lacks ratings, times or room for what the architecture needs.
+        UserError: the file cannot be read, lacks ratings, times or features of items that the architecture
+            needs, or has too many items for it.
     """
     if not path.is_file():
         raise UserError(f"--data {path}: no such file; expected events with the columns of the run's data")
     old = experiment.data
-    origin = {
+    origin: dict[str, Any] = {
         "source": None,
         "planted": None,
         "train": None,
@@ -54,6 +58,9 @@ def with_newer(experiment: Experiment, folder: RunFolder, path: Path, result: Ma
         "test": None,
         "path": path.resolve(),
     }
+    if own := old.path or old.train:
+        # A run of `ratings.csv` reads MovieLens' form; the name of `ratings-tomorrow.csv` would not say so.
+        origin["format"] = old.format or infer_format(own)
     config = DataConfig.model_validate(old.model_dump() | origin)
     if item_table(config, Path()) is None:
         config = config.model_copy(update={"items": item_table(old, Path())})
@@ -70,6 +77,12 @@ def with_newer(experiment: Experiment, folder: RunFolder, path: Path, result: Ma
                 f"--data {path}: no {column}s, by which {' and '.join(users)} counts; add that column"
             )
     branch = architecture.item
+    known = interactions.items, interactions.n_items
+    if branch is not None and branch.features and not item_features(*known).shape[1]:
+        raise UserError(
+            f"--data {path}: no table of the items with features that some share, by which the item branch "
+            "counts; it is looked for beside the file, or where data.items says"
+        )
     if branch is not None and (obstacle := item_obstacle(branch.kind, interactions)):
         raise UserError(f"--data {path}: too large for the item branch ({obstacle}); search anew")
     return _whole(experiment.model_copy(update={"data": config}), folder, interactions)

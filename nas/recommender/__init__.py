@@ -1,5 +1,5 @@
 """The standalone recommender: it needs numpy and safetensors, and nothing else of `nas`."""
 
-from nas.recommender.recommender import FORMAT_VERSION, ArtefactError, Recommender
+from nas.recommender.recommender import ArtefactError, InputError, Recommender, UnknownId
 
-__all__ = ["FORMAT_VERSION", "ArtefactError", "Recommender"]
+__all__ = ["ArtefactError", "InputError", "Recommender", "UnknownId"]

@@ -18,7 +18,6 @@ class ArtefactContents:
     Attributes:
         data_name: name of the data, for the reader of README.md.
         fingerprint: that of the interactions.
-        interactions: how many the histories below hold.
         architecture: as JSON values.
         recipe: as JSON values.
         metrics: as JSON values, finite numbers; may nest, as in {"test": {"ndcg@20": 0.25}}.
@@ -41,7 +40,6 @@ class ArtefactContents:
 
     data_name: str
     fingerprint: str
-    interactions: int
     architecture: Mapping[str, Any]
     recipe: Mapping[str, Any]
     metrics: Mapping[str, Any]
@@ -60,6 +58,11 @@ class ArtefactContents:
     precision: str = "float32"
     evidence: str = ""
     judged: bool = True
+
+
+def first_with_history(seen_indptr: NDArray[np.int64]) -> int:
+    """Return the first user who has a history, for examples; 0 where nobody has one."""
+    return int(np.argmax(np.diff(seen_indptr) > 0))
 
 
 def json_text(value: Any) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nas.errors import UserError
 from nas.recommender.addition import Addition, library
+from nas.recommender.contents import first_with_history
 from nas.recommender.recommender import Recommender
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def embeddings(arrays: Arrays, name: str) -> Floats:
 
 
 def _readme(model: Recommender, arrays: Arrays) -> str:
-    user_id = model.user_ids[int(np.argmax(np.diff(arrays["seen_indptr"]) > 0))]
+    user_id = model.user_ids[first_with_history(arrays["seen_indptr"])]
     scale = ' * arrays["user_embeddings_scale"][user]' if "user_embeddings_scale" in arrays else ""
     return f"""
 ## Approximate lists

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from nas.errors import UserError
 from nas.recommender.addition import Addition, library
+from nas.recommender.contents import first_with_history
 from nas.recommender.onnx_check import compare
 from nas.recommender.onnx_graph import OPSET, OnnxGraph
 from nas.recommender.recommender import ALIKE, Recommender
@@ -189,7 +190,7 @@ def _check_size(arrays: Arrays) -> None:
 
 
 def _readme(model: Recommender, arrays: Arrays) -> str:
-    user_id = model.user_ids[int(np.argmax(np.diff(arrays["seen_indptr"]) > 0))]
+    user_id = model.user_ids[first_with_history(arrays["seen_indptr"])]
     return f"""
 ## From other runtimes
 
@@ -227,5 +228,15 @@ for item, score in zip(best[0], scores[0]):
 | `all_scores` | float32 (B, {len(model.item_ids)}) | of every item, those of the history too |
 
 Computed in float32, scores are equal to some 1e-6 of the largest. It knows the users of the training; somebody new, and how new items
-move a graph embedding, is for `recommender.py`.
+move a graph embedding, is for `recommender.py`. {_later(arrays)}A user without a history at
+the training gets what is popular, whatever `history` holds.
 """
+
+
+def _later(arrays: Arrays) -> str:
+    if not any(name.endswith("_ages") for name in arrays):
+        return ""
+    return (
+        "Items that a user has had since\nall count in full here and make none of the others older; "
+        "`recommender.py` counts the latest most.\n"
+    )

@@ -12,7 +12,7 @@ from nas.errors import UserError
 FloatArray = NDArray[np.float32]
 PRECISIONS = ("float32", "float16", "int8")
 # Small, and either counts, or of a range that float16 has not, or what every state goes through.
-_KEPT = re.compile(r"popularity|fold_in|.*_shares|.*_fade|graph_(?!initial$|\d+_items$).*")
+_KEPT = re.compile(r"popularity|fold_in|.*_shares|.*_nearest|.*_fade|graph_(?!initial$|\d+_items$).*")
 
 
 def narrowed(arrays: Mapping[str, NDArray[Any]], precision: str) -> dict[str, NDArray[Any]]:

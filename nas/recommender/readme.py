@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from nas.recommender.contents import ArtefactContents, json_text
+from nas.recommender.contents import ArtefactContents, first_with_history, json_text
 from nas.recommender.recommender import Recommender
 
 
 def readme(model: Recommender, contents: ArtefactContents) -> str:
     """Return what it learned from, what it is worth, how to ask it, and what lies in the folder."""
-    counts = np.diff(contents.seen_indptr)
-    user = int(np.argmax(counts > 0))
+    user = first_with_history(contents.seen_indptr)
     history = contents.seen_items[contents.seen_indptr[user] : contents.seen_indptr[user + 1]]
     some = [model.item_ids[item] for item in history[:3]] or model.item_ids[:1]
     user_id, best = model.user_ids[user], model.recommend(model.user_ids[user], 3)
@@ -57,21 +56,22 @@ this folder, Python 3.11 or newer, and `pip install numpy safetensors`.{titles}
 
 Each prints JSON lines, best first, ten of them unless `-k` says how many; `rerank` prints all that it is given,
 `recommend-all` the number of rows that it wrote, `explain` the score before what it is made of. A list may be empty:
-where nothing is left that may be in it, standard error says so. A score compares items for one user, not users: it is in
-units of about the standard deviation of that user's scores. A user without history gets the most popular items, marked
-`"fallback": "popularity"`.
+where nothing is left that may be in it, standard error says so. A score compares items for one user, not
+users: it is {_unit(contents)}. A user without
+history gets the most popular items, marked `"fallback": "popularity"`.
 
 Exit code 0: done. 2: the input is wrong; one line on standard error names the id that is unknown, the option that does not
 exist, the file that is damaged or cannot be written. 1: standard output cannot be written. 130: interrupted.
 
 Someone who is not among the users is served by `fold-in`, from the items they had. `--new` (of `recommend` and `rerank`)
 names items that a user has had since the training; those that are in the history already change nothing. Both count at
-once, by what the network itself computes, without training anew{_order(contents)}. An id
-that is unknown is an error: leave it out.
+once{_by_network(contents)}, without training anew{_order(contents)}. An id
+that is unknown is an error, but with `--skip-unknown` (in Python `unknown="skip"`) unknown items of a list,
+such as those that are newer than this folder, are left out of it.
 
-`explain` says what each item of a user's history adds to a score, most first and perhaps less than nothing: how much lower
-the score would be had the network not heard of it, all else as it is. `personal` is the rest of the score: what is known of the user beyond these items and, where the network is
-not linear, what the items do together. `seen`: the item is in the history itself. `explain -k 1000` lists the whole history.
+`explain` says what each item of a user's history adds to a score, most first and perhaps less than
+nothing{_explained(contents)}.
+`seen`: the item is in the history itself. `explain -k 1000` lists the whole history.
 
 What may be in a list of `recommend`, `recommend-all` and `fold-in`:
 
@@ -133,9 +133,9 @@ trained by
 
 ## All that was measured
 
-`validation`: what choices were made on, a part held out of the training, by a model that had not seen it; what is found
-there is not what is found in `test`, {_fitted(contents)}. `new users`: users of the training asked
-for as if they were new, beside the same users as trained. Larger is better but for `gini`, how unequally
+`validation`: what choices were made on, a part held out of the training, by a model that had not seen
+it{_test(contents)}.
+{_further(contents)}Larger is better but for `gini`, how unequally
 items are recommended (0 to 1); `novelty` is in bits, 1 more where items are half as popular; `diversity` how unlike the
 items of a list are in who had them (0 to 1); the others are shares, @k of lists of k items.
 
@@ -153,10 +153,44 @@ again. The arrays and what they mean are described at the head of `recommender.p
 """
 
 
-def _fitted(contents: ArtefactContents) -> str:
-    if contents.judged:
-        return "which is of this very model, fitted on both"
-    return "which is of the same settings\nfitted on both; this model learned from all that there was, and nothing is left to judge it by"
+def _unit(contents: ArtefactContents) -> str:
+    if [*contents.fusion] == ["graph"]:
+        return "the product of an embedding of the user and one of the item"
+    return "in units of about the standard deviation of that user's scores"
+
+
+def _by_network(contents: ArtefactContents) -> str:
+    return ", by what the network itself computes" if "graph" in contents.fusion else ""
+
+
+def _explained(contents: ArtefactContents) -> str:
+    if "graph" not in contents.fusion:
+        return ". `personal` is the rest of the score"
+    return (
+        ": how much lower the score would be had the network not heard of it, all else as it is.\n"
+        "`personal` is the rest of the score: what is known of the user beyond these items and, where the\n"
+        "network is not linear, what the items do together"
+    )
+
+
+def _test(contents: ArtefactContents) -> str:
+    if "test" not in contents.metrics:
+        return ""
+    alone = "; this model learned from all that\nthere was, and nothing is left to judge it by"
+    fitted = (
+        "this very model, fitted on both" if contents.judged else f"the same settings fitted on both{alone}"
+    )
+    return f"; what is found there is not what is found in `test`,\nwhich is of {fitted}"
+
+
+def _further(contents: ArtefactContents) -> str:
+    """Return what the rows say that not every export has."""
+    told = {
+        "new users": "users of the training asked for as if they were new, beside the same users as trained",
+        "precision": "by items that this fit has seen, before rounding and after, and the share that is\n"
+        "lost; it compares precisions and says nothing of quality",
+    }
+    return "".join(f"`{name}`: {one}.\n" for name, one in told.items() if name in contents.metrics)
 
 
 def _held_out(contents: ArtefactContents) -> str:

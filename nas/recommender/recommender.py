@@ -39,6 +39,7 @@ import math
 import operator
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,17 +48,24 @@ from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, NoReturn, TypedDict, Unpack
 
 try:
+    from typing import Any, Literal, NamedTuple, NoReturn, TypedDict, Unpack
+
     import numpy as np
     import safetensors.numpy
     from numpy.typing import NDArray
-except ImportError as error:
+except (ImportError, KeyboardInterrupt) as error:
     if __name__ != "__main__":
         raise
-    print(f"recommender: {error}; pip install numpy safetensors", file=sys.stderr)
-    sys.exit(2)
+    told, code = f"{error}; pip install numpy safetensors", 2
+    if isinstance(error, KeyboardInterrupt):
+        told, code = "interrupted", 130
+    elif error.name == "typing":  # an older one has no Unpack
+        told = "needs Python 3.11 or newer"
+    if sys.stderr is not None:
+        print(f"recommender: {told}", file=sys.stderr)
+    sys.exit(code)
 
 FORMAT_VERSION = 6
 LAYOUT = {  # U users, I items, D columns, N interactions, d hidden size (D, where there is no graph branch)
@@ -86,26 +94,32 @@ BRANCHES = {"graph", "spectral", "item", "user"}
 MANIFEST_BYTES = 1 << 24  # at most; the others are as large as it says
 LARGEST = 1e9  # so that the product of two embeddings stays within float32
 REQUIRED = {"weights.safetensors", "users.json", "items.json"}
-ONE = {"action": "append"}  # and refused if there are more
-MANY = {"action": "append", "metavar": "ID,ID,..."}  # or a JSON list; may be repeated
+ONE = {"action": "append", "metavar": "ID"}  # and refused if there are more
+MANY = {"action": "append", "metavar": "ID,ID,..."}
+AS_LIST = "; or a JSON list; may be repeated"
 OPTIONS: dict[str, dict[str, Any]] = {
-    "user": {"required": True, "metavar": "ID", **ONE},
-    "item": {"required": True, "metavar": "ID", **ONE},
-    "history": {"required": True, "help": "items had, the latest last", **MANY},
-    "items": {"required": True, **MANY},
-    "new": {"help": "items had since the training, the latest last", **MANY},
+    "user": {"required": True, "help": "a user of the training", **ONE},
+    "item": {"required": True, "help": "an item of the training", **ONE},
+    "history": {"required": True, "help": f"items had, the latest last{AS_LIST}", **MANY},
+    "items": {"required": True, "help": f"items to rank{AS_LIST}", **MANY},
+    "new": {"help": f"items had since the training, the latest last{AS_LIST}", **MANY},
     "out": {"required": True, "metavar": "FILE", "help": "ends in .jsonl, .csv or .parquet"},
-    "only": {"help": "none but these items", **MANY},
-    "without": {"help": "leave these items out", **MANY},
+    "only": {"help": f"none but these items{AS_LIST}", **MANY},
+    "without": {"help": f"leave these items out{AS_LIST}", **MANY},
     "with-seen": {"help": "items of the history too", "dest": "exclude_seen", "action": "store_false"},
     "diversity": {"help": "0 to 1: give up score for items unlike each other (default 0)", "type": float},
-    "k": {"help": "at most so many for each (default 10, for rerank all)", "type": int},
+    "skip-unknown": {
+        "help": "leave unknown items out of the lists given, and say how many they are",
+        "dest": "unknown",
+        "action": "store_const",
+        "const": "skip",
+    },
 }
-FILTERS = "only", "without", "with-seen", "diversity"
+FILTERS = "only", "without", "with-seen", "diversity", "skip-unknown"
 COMMANDS = {
     "recommend": (["user", "new", *FILTERS], "the best items for a user"),
     "recommend-all": (["out", *FILTERS], "the best items for every user, into a file"),
-    "rerank": (["user", "items", "new", "diversity"], "given items, best first for a user"),
+    "rerank": (["user", "items", "new", "diversity", "skip-unknown"], "given items, best first for a user"),
     "similar-items": (["item"], "the items most like an item"),
     "similar-users": (["user"], "the users most like a user"),
     "fold-in": (["history", *FILTERS], "the best items for someone new, from items they had"),
@@ -115,6 +129,7 @@ ALIKE = 1 - 1e-5  # shares that differ by less are equal but for rounding
 USERS_PER_BLOCK, SCORES_PER_BLOCK, ROWS_PER_BLOCK = 64, 1 << 22, 1 << 16
 NUMBERS_PER_BLOCK = 1 << 18  # of the versions of a user that explain an item
 CHUNK = 4096  # numbers in a chunk of a table; times the users of a block, the largest product that OpenBLAS keeps on one thread
+MOST_COMPARED = 2000  # ids that an unknown one is compared with, at some 80 microseconds each
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 FLOAT32, SCRATCH = np.finfo(np.float32), threading.local()
 WITHIN = SimpleNamespace(lock=threading.Lock(), number=0, limits=None)  # of `_blas_on_one_thread`
@@ -129,7 +144,7 @@ class InputError(ValueError):
 
 
 class UnknownId(KeyError):
-    """The artefact knows no such user or item; one line names all the unknown ids and, for one, its nearest."""
+    """The artefact knows no such user or item; one line names up to ten and, for one, ids that are close."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the quoted repr
@@ -192,6 +207,7 @@ class Filters(TypedDict, total=False):
     only: Iterable[object] | None  # the only items that may be in a list; None, the default, allows all
     without: Iterable[object]  # items that may not
     diversity: float  # 0, the default, to 1; see `diversified`
+    unknown: Literal["error", "skip"]  # what becomes of unknown items; "error" by default
 
 
 class Wanted(NamedTuple):
@@ -214,10 +230,11 @@ class Table:
         self._step = max(8, CHUNK // max(1, columns))
         chunks = np.zeros((-(-count // self._step), self._step, columns), dtype=dtype)
         chunks.reshape(-1, columns)[:count] = rows
-        lengths = np.sqrt(np.einsum("nrd,nrd->nr", chunks, chunks))
+        # In float32, the squares of small numbers would be 0.
+        lengths = np.sqrt(np.einsum("nrd,nrd->nr", chunks, chunks, dtype=np.float64))
         self._shares: NDArray[Any] | None = None
         if cosine:
-            self._shares = 1 / np.where(lengths > 0, lengths.astype(np.float64), 1)
+            self._shares = 1 / np.where(lengths > 0, lengths, 1)
             chunks *= self._shares[:, :, None]
         self._longest = 1.0 if cosine else float(lengths.max(initial=0))
         # As a product reads them.
@@ -247,10 +264,16 @@ class Table:
             left_out: the rows that each of the vectors must not get.
             barred: (N,), the rows that none must get.
             base: (B, N), or None for zeros.
+
+        Raises:
+            ArtefactError: products would not be finite in float32.
         """
-        scores, k = self._products(vectors), min(k, len(self._rows))
-        columns = vectors.shape[1]
+        columns, k = vectors.shape[1], min(k, len(self._rows))
         lengths = np.sqrt(np.einsum("bd,bd->b", vectors, vectors))
+        # So written, NaN fails too.
+        if not lengths.max(initial=0) * max(1.0, self._longest) <= FLOAT32.max:
+            raise ArtefactError("embeddings are too small for their scores to be standardised")
+        scores = self._products(vectors)
         error = FLOAT32.eps * (columns + 8) * self._longest * lengths + FLOAT32.tiny * columns
         if base is not None:
             error += 4 * FLOAT32.eps * np.maximum(base.max(axis=1), -base.min(axis=1))
@@ -687,7 +710,8 @@ class Recommender:
     """Answers from one artefact; `load` makes it. Equal scores are ordered by the item's index.
 
     Ids may be any objects: they are matched by `str(id)`. Where fewer than `k` items (or users) are left, fewer
-    are returned. Every method raises UnknownId for ids that the artefact does not know and InputError for `k` < 1.
+    are returned. Every method raises InputError for `k` < 1 and UnknownId for ids that the artefact does not
+    know, unless they are of a list of items and `unknown` is "skip".
     Scores are computed in float64 and rounded to float32, so that an answer depends neither on the machine's
     matrix routines nor on how many users are asked at once.
 
@@ -703,7 +727,7 @@ class Recommender:
         self._titles, self._genres = _check_titles(titles, len(items))
         fusion, branch, arrays = _fusion(manifest), _graph_branch(manifest), _widened(arrays)
         _check_arrays(arrays, len(users), len(items), [name for name in fusion if name != "graph"], branch)
-        self._weight, self._plain = fusion.pop("graph", 0.0), not fusion.keys() - {"graph"}
+        self._weight, self._plain = fusion.pop("graph", 0.0), not fusion
         self._branches = [
             (weight, HistoryBranch(name, arrays, len(items))) for name, weight in fusion.items()
         ]
@@ -715,20 +739,31 @@ class Recommender:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Recommender":
-        """Read an artefact, no file before its size and sha256 are found right; raise ArtefactError if not."""
-        try:
-            manifest = _read(Path(folder), "manifest.json")
-            _check_manifest(manifest)
-            files = {name: _read(Path(folder), name, entry) for name, entry in manifest["files"].items()}
-            users, items, arrays = files["users.json"], files["items.json"], files["weights.safetensors"]
-            found = {
-                name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()
-            }
-            if manifest.get("arrays") != found:
-                raise ArtefactError("the arrays of weights.safetensors are not those in manifest.json")
-            return cls(manifest, users, items, files.get("titles.json"), arrays)
-        except (ArtefactError, RecursionError) as error:
-            raise ArtefactError(f"artefact {str(folder)!r}: {error}") from None
+        """Read an artefact, no file before its size and sha256 are found right; raise ArtefactError if not.
+
+        One that another takes the place of meanwhile is read anew, three times at most.
+        """
+        left, path = 3, Path(folder)
+        while True:
+            before = _stamp(path / "manifest.json")
+            try:
+                return cls._loaded(path)
+            except (ArtefactError, RecursionError) as error:
+                # With another manifest there, files of two artefacts may have been read.
+                if not left or _stamp(path / "manifest.json") == before:
+                    raise ArtefactError(_one_line(f"artefact {str(folder)!r}: {error}")) from None
+            left -= 1
+
+    @classmethod
+    def _loaded(cls, folder: Path) -> "Recommender":
+        manifest = _read(folder, "manifest.json")
+        _check_manifest(manifest)
+        files = {name: _read(folder, name, entry) for name, entry in manifest["files"].items()}
+        users, items, arrays = files["users.json"], files["items.json"], files["weights.safetensors"]
+        found = {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()}
+        if manifest.get("arrays") != found:
+            raise ArtefactError("the arrays of weights.safetensors are not those in manifest.json")
+        return cls(manifest, users, items, files.get("titles.json"), arrays)
 
     def recommend(
         self, user: object, k: int = 10, *, new: Iterable[object] = (), **filters: Unpack[Filters]
@@ -738,7 +773,8 @@ class Recommender:
         `new` are items that the user has had since the training, the latest last. They count at once, as items of the
         history do: see `GraphNetwork`. Without any that is not in the history, the answer is that of the training.
         """
-        (row,), added = self._indices("user", [user]), self._indices("item", self._in_order(new))
+        (row,) = self._indices("user", [user])
+        added = self._indices("item", self._in_order(new), filters.get("unknown", "error"))
         if added:
             known = set(self._history(row).tolist())
             added = [item for item in added if item not in known]
@@ -786,11 +822,14 @@ class Recommender:
         diversity: float = 0,
         *,
         new: Iterable[object] = (),
+        unknown: Literal["error", "skip"] = "error",
     ) -> Ranking:
         """Return the given items, each once, or the `k` best, best first for a user; those of the history as well."""
-        given = self._indices("item", items)
+        given = self._indices("item", items, unknown)
         k, ids = max(1, len(given)) if k is None else k, [self.item_ids[item] for item in given]
-        return self.recommend(user, k, new=new, only=ids, exclude_seen=False, diversity=diversity)
+        return self.recommend(
+            user, k, new=new, only=ids, exclude_seen=False, diversity=diversity, unknown=unknown
+        )
 
     def best_items(
         self,
@@ -844,10 +883,12 @@ class Recommender:
         only: Iterable[object] | None = None,
         without: Iterable[object] = (),
         diversity: float = 0,
+        unknown: Literal["error", "skip"] = "error",
     ) -> Wanted:
         if not isinstance(diversity, int | float | np.number) or not 0 <= diversity <= 1:
             raise InputError(f"diversity must be a number in 0..1, but is {diversity!r}")
-        bars, allowed = self._indices("item", without), None if only is None else self._indices("item", only)
+        bars = self._indices("item", without, unknown)
+        allowed = None if only is None else self._indices("item", only, unknown)
         barred = None
         if bars or allowed is not None:
             barred = np.full(len(self.item_ids), allowed is not None)
@@ -887,10 +928,10 @@ class Recommender:
         An item that occurs twice counts once, where it is latest, and those of the history are left out. An empty
         history gets the most popular items. The graph branch folds in by its own network: see `GraphNetwork`.
         """
-        wanted, counted = (
-            self._wanted(k, **filters),
-            self._one_by_one(self._indices("item", self._in_order(history))),
-        )
+        wanted, ordered = self._wanted(k, **filters), self._in_order(history)
+        # Of a history that is unknown as a whole, the most popular items would be no answer.
+        items = self._indices("item", ordered, filters.get("unknown", "error"), some=True)
+        counted = self._one_by_one(items)
         if not len(counted[0]):
             best = self._popular(wanted.pool, counted[0], wanted.barred)
             return self._ranking(self._diversified(best, wanted), "popularity")
@@ -1000,20 +1041,35 @@ class Recommender:
     def _history(self, user: int) -> NDArray[np.int32]:
         return self._seen[self._indptr[user] : self._indptr[user + 1]]
 
-    def _indices(self, kind: str, ids: Iterable[object]) -> list[int]:
+    def _indices(
+        self, kind: str, ids: Iterable[object], unknown: str = "error", *, some: bool = False
+    ) -> list[int]:
+        """Return the places of ids, with "skip" of those known, unless `some` are due and none is known."""
         if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
             raise InputError(f"expected a list of {kind} ids, but got {ids!r}")
+        if unknown not in ("error", "skip"):
+            raise InputError(f"unknown must be 'error' or 'skip', but is {unknown!r}")
         index, texts = self._index[kind], [str(one) for one in ids]
-        if unknown := list(dict.fromkeys(text for text in texts if text not in index)):
-            import difflib  # needed here alone
+        found = [index[text] for text in texts if text in index]
+        if len(found) < len(texts) and (unknown == "error" or (some and not found)):
+            raise UnknownId(self._unknown(kind, [text for text in texts if text not in index]))
+        return found
 
-            close = difflib.get_close_matches(unknown[0], list(index)[:50_000]) if len(unknown) == 1 else []
-            hint = f"; close ids: {', '.join(map(repr, close))}" if close else ""
-            hint = hint or ("; someone new: fold in a history" if kind == "user" else "")
-            hint = hint or ("; ids that hold commas come as a list" if len(unknown) > 1 else "")
-            more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-            raise UnknownId(f"unknown {kind}: {', '.join(map(repr, unknown[:10]))}{more}{hint}")
-        return [index[text] for text in texts]
+    def _unknown(self, kind: str, ids: Sequence[str]) -> str:
+        """Return what is to be said of ids that are all unknown."""
+        import difflib  # needed here alone
+
+        ids = list(dict.fromkeys(ids))
+        close, first = [], ids[0]
+        if len(ids) == 1:
+            # Those that begin alike come first.
+            likely = sorted(self._index[kind], key=lambda one: one[:2] != first[:2])[:MOST_COMPARED]
+            close = difflib.get_close_matches(first, likely)
+        hint = f"; close ids: {', '.join(map(repr, close))}" if close else ""
+        hint = hint or ("; someone new: fold in a history" if kind == "user" else "")
+        hint = hint or ("; ids that hold commas come as a list" if len(ids) > 1 else "")
+        more = f" and {len(ids) - 10} more" if len(ids) > 10 else ""
+        return f"unknown {kind}: {', '.join(map(repr, ids[:10]))}{more}{hint}"
 
     def _ranking(self, best: Best, fallback: str | None = None) -> Ranking:
         lists = self.item_ids, self._titles, self._genres
@@ -1044,7 +1100,7 @@ def diversified(
         diversity: 0 gives the order of the scores.
     """
     units, wide, order = _unit(vectors), scores.astype(np.float64), list[int]()
-    relevance = (wide - wide.min(initial=0)) / (np.ptp(wide) or 1) if len(wide) else wide
+    relevance = (wide - wide.min()) / (np.ptp(wide) or 1) if len(wide) else wide
     nearest, free = np.full(len(wide), -1.0), np.zeros(len(wide))
     for _ in range(min(k, len(wide))):
         order.append(int(np.argmax((1 - diversity) * relevance - diversity * nearest + free)))
@@ -1187,6 +1243,21 @@ def _check_manifest(manifest: Any) -> None:
         raise ArtefactError("manifest.json was changed: its sha256 is not that of what it holds")
     if missing := REQUIRED - manifest["files"].keys():
         raise ArtefactError(f"manifest.json lists no {', '.join(sorted(missing))}")
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what tells a file from another in its place; None where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _one_line(text: str) -> str:
+    """Return a text, of which a folder may have chosen parts, as one line that does nothing to a terminal."""
+    line = " ".join(text.splitlines())
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
 def _read(folder: Path, name: str, stated: object = None) -> Any:
@@ -1420,8 +1491,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (options, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
-        for option in (*options, "k"):
-            command.add_argument("-k" if option == "k" else f"--{option}", **OPTIONS[option])
+        for option in options:
+            command.add_argument(f"--{option}", **OPTIONS[option])
+        each = " for each user" if name == "recommend-all" else ""
+        most = "all" if name == "rerank" else 10
+        command.add_argument("-k", type=int, help=f"at most so many{each} (default {most})")
     return parser.parse_args(arguments)
 
 
@@ -1443,8 +1517,9 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     model = Recommender.load(getattr(asked, "folder", Path(__file__).parent))
     given: dict[str, Any] = {key: value for key, value in vars(asked).items() if value is not None}
     command, _ = given.pop("command"), given.pop("folder", None)
-    for option in given.keys() & {"history", "items", "new", "only", "without"}:
-        given[option] = list(_ids(option, given[option], model._index["item"]))
+    known, lists = model._index["item"], given.keys() & {"history", "items", "new", "only", "without"}
+    for option in lists:
+        given[option] = list(_ids(option, given[option], known))
     for option in given.keys() & {"user", "item"}:
         if len(given[option]) > 1:
             raise InputError(f"--{option} is given {len(given[option])} times; ask for one at a time")
@@ -1456,10 +1531,12 @@ def _answers(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return
     answer = getattr(model, command.replace("-", "_"))
     found = answer(**given)
+    if skipped := {one for option in lists for one in given[option]} - known.keys():
+        _tell(f"unknown items skipped: {len(skipped)}")
     if found == []:
         helps = given.get("exclude_seen") and answer(**given | {"exclude_seen": False})
         hint = "; items of the history are left out, see --with-seen" if helps else ""
-        print(f"recommender: nothing is left that may be in the list{hint}", file=sys.stderr)
+        _tell(f"nothing is left that may be in the list{hint}")
     yield from ({"rows": found},) if command == "recommend-all" else (one._asdict() for one in found)
 
 
@@ -1473,31 +1550,39 @@ def _line(answer: dict[str, Any], encoding: str) -> str:
     return text if plain else json.dumps(kept)
 
 
+def _tell(text: str) -> None:
+    """Print one line on standard error, nowhere if that is closed."""
+    if sys.stderr is not None:  # else it would go to standard output
+        print(f"recommender: {_one_line(text)}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer one command of the command line; return the exit code, as the head of this file says."""
     if sys.stdout is None:
-        print("recommender: standard output is closed", file=sys.stderr)
+        _tell("standard output is closed")
         return 1
     try:
         for answer in _answers(_parse(arguments)):
             print(_line(answer, sys.stdout.encoding))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("recommender: interrupted", file=sys.stderr)
+        _tell("interrupted")
         return 130
     except (ArtefactError, InputError, UnknownId) as error:
-        print("recommender:", " ".join(str(error).splitlines()), file=sys.stderr)
+        _tell(str(error))
         return 2
     except OSError as error:
         # Without this the interpreter flushes once more at its end and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # which means that the reader has had enough
-            print(f"recommender: cannot write: {error.strerror}", file=sys.stderr)
+            _tell(f"cannot write: {error.strerror}")
             return 1
     return 0
 
 
 if __name__ == "__main__":
+    # What ends a process must not leave half a file of `recommend-all` behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = main()
     if sys.stdout is not None:
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def write_artefact(folder: Path, contents: ArtefactContents, additions: Sequence
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A sibling is on the same file system, so that it can be renamed.
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        aside = Path(tempfile.mkdtemp(prefix=".artefact-", dir=folder.parent))
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise UserError(f"cannot make the artefact folder {folder}: {error.strerror}") from None
     try:
@@ -59,12 +60,17 @@ def write_artefact(folder: Path, contents: ArtefactContents, additions: Sequence
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise UserError where `folder` holds anything that is no part of an artefact."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; the artefact needs a new or empty folder")
-    names = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    """Raise UserError where `folder` cannot be replaced, or holds anything that is no part of an artefact."""
+    try:
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise UserError(f"{folder} is a file; the artefact needs a new or empty folder")
+        names = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    except OSError as error:
+        raise UserError(f"cannot use {folder} for the artefact: {error.strerror}") from None
+    if os.path.ismount(os.path.realpath(folder)):  # which cannot be renamed
+        raise UserError(f"{folder} is a mount point, which cannot be replaced; give a folder within it")
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes()) if names else None
         own = set(manifest["files"]) if manifest and manifest["project"] == "nas-recsys" else set()
@@ -104,7 +110,7 @@ def _model(contents: ArtefactContents) -> tuple[Recommender, dict[str, Any], dic
             "fingerprint": contents.fingerprint,
             "users": len(users),
             "items": len(items),
-            "interactions": contents.interactions,
+            "interactions": len(contents.seen_items),
             "held_out": "test" if contents.judged else None,
         },
         "architecture": dict(contents.architecture),

@@ -1,5 +1,6 @@
 """`nas export --everything` and `--data`: the winner, chosen and judged, fitted on all there is to learn from."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,13 +13,13 @@ from tiny_experiment import TINY
 
 import nas
 from nas.cli import main
-from nas.data import Interactions, PlantedConfig, planted
+from nas.data import DataConfig, Interactions, PlantedConfig, planted
 from nas.experiment.context import Context
 from nas.experiment.everything import with_everything, with_newer
 from nas.experiment.stages.retrain import refitting, retrain
 from nas.model.evaluation import final_states
 from nas.model.fitting import refit
-from nas.model.training import TrainingData
+from nas.model.training import TrainingData, steps_of
 from nas.space import Architecture, Recipe
 from nas.space.closed_form import ItemBranch
 
@@ -35,6 +36,14 @@ def histories(folder: Path) -> set[tuple[str, str]]:
     return {(model.user_ids[user], model.item_ids[item]) for user, item in pairs}
 
 
+def contents_of(folder: Path) -> dict[Path, str | None]:
+    """The sha256 of every file below a folder, None for a folder."""
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
 def pairs_of(interactions: Interactions) -> set[tuple[str, str]]:
     pairs = zip(interactions.user, interactions.item, strict=True)
     return {(interactions.user_ids[user], interactions.item_ids[item]) for user, item in pairs}
@@ -43,19 +52,20 @@ def pairs_of(interactions: Interactions) -> set[tuple[str, str]]:
 def test_the_winner_is_fitted_on_the_test_part_too(
     finished: nas.Run, context: Context, tmp_path: Path
 ) -> None:
-    before = {path.name: path.read_bytes() for path in finished.path.iterdir() if path.is_file()}
+    before = contents_of(finished.path)
     folder = finished.export(tmp_path / "all", everything=True)
     assert histories(folder) == pairs_of(context.interactions)
     result = finished._retrained(finished.summary["winner"]["id"])
     architecture, recipe, epochs, seed = refitting(result)
     data = TrainingData.of(context.interactions, context.device)
-    weights = refit(architecture, recipe, data, epochs=epochs, seed=seed)
+    assert result["steps"] == steps_of(context.training, recipe)
+    weights = refit(architecture, recipe, data, epochs=epochs, seed=seed, steps=result["steps"])
     users, items, _ = final_states(architecture, weights, data.graph)
     arrays = load_file(folder / "weights.safetensors")
     np.testing.assert_allclose(arrays["user_embeddings"], users.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(arrays["item_embeddings"], items.numpy(), rtol=1e-5, atol=1e-6)
     # The run stays what it was, and its own artefact is still what was judged.
-    assert before == {path.name: path.read_bytes() for path in finished.path.iterdir() if path.is_file()}
+    assert contents_of(finished.path) == before
     assert histories(finished.path / "recommender") == pairs_of(context.train_and_valid)
 
 
@@ -175,6 +185,40 @@ def test_ratings_and_times_that_count_must_be_there(
         newer(finished, path, Architecture(item=ItemBranch.model_validate(branch)), recipe)
 
 
+def test_features_that_count_must_be_there(finished: nas.Run, context: Context, tmp_path: Path) -> None:
+    path = written(context, tmp_path / "newer.csv", [])
+    told = r"newer.csv: no table of the items with features that some share, by which the item branch counts"
+    with pytest.raises(nas.UserError, match=told):
+        newer(finished, path, Architecture(item=ItemBranch(features=3.0)))
+
+
+ROWS = "".join(f"{n % 7},{n % 5},4,{n}\n" for n in range(35))
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "header"),
+    [
+        ({"path": "ratings.csv"}, "ratings-tomorrow.csv", "userId,movieId,rating,timestamp\n"),
+        ({"path": "events.csv"}, "ratings.csv", "user,item,rating,timestamp\n"),
+        ({"path": "events", "format": "csv"}, "newer.inter", "user,item,rating,timestamp\n"),
+        ({"train": "train.csv", "test": "test.csv"}, "ratings.csv", "user,item,rating,timestamp\n"),
+        ({"source": "planted"}, "ratings.csv", "userId,movieId,rating,timestamp\n"),
+    ],
+)
+def test_newer_events_are_read_as_the_run_s_own_are(
+    data: dict[str, str], name: str, header: str, finished: nas.Run, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(header + ROWS)
+    # The run's own file is not there any more.
+    own = {key: one if key in ("source", "format") else tmp_path / "old" / one for key, one in data.items()}
+    experiment = finished.experiment.model_copy(update={"data": DataConfig.model_validate(own)})
+    result = {"architecture": Architecture(item=ItemBranch()).values(), "recipe": {}}
+    found = with_newer(experiment, finished.folder, tmp_path / name, result).interactions
+    assert (len(found), found.n_users, found.n_items) == (35, 7, 5)
+    assert found.rating is not None
+    assert found.timestamp is not None
+
+
 def test_a_catalogue_that_outgrew_its_branch_is_refused(
     finished: nas.Run, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,9 +266,23 @@ def test_newer_events_need_neither_the_old_ones_nor_a_table_of_their_own(
     assert told.startswith("# A recommender for newer.inter")
     assert "602 interactions of newer.inter" in told
     # A table beside the newer events comes first.
-    (tmp_path / "newer.item").write_text("item_id:token\ttitle:token_seq\nnovelty\tbrand new\n")
+    table = "item_id:token\ttitle:token_seq\nnovelty\tbrand new\nitem-2\tbrand new\n"
+    (tmp_path / "newer.item").write_text(table)
     model = nas.Recommender.load(shop.export(tmp_path / "out", data=newer_events))
     assert {one.title for one in model.similar_items("item-1", 60)} == {None, "brand new"}
+
+
+def test_a_table_that_is_gone_is_told(shop: nas.Run, tmp_path: Path) -> None:
+    folder = shop.path.parent
+    events = tmp_path / "newer.inter"
+    events.write_text((folder / "x.inter").read_text())
+    moved = (folder / "x.item").rename(folder / "gone.item")
+    try:
+        with pytest.raises(nas.UserError, match="no table of the items"):
+            shop.export(tmp_path / "out", data=events)
+    finally:
+        moved.rename(folder / "x.item")
+    assert list(tmp_path.iterdir()) == [events]
 
 
 def test_a_changed_table_of_items_is_changed_data(shop: nas.Run) -> None:

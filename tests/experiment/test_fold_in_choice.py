@@ -40,7 +40,6 @@ def contents_of(history: Interactions, initial: Floats, items: Floats, layers: i
     return ArtefactContents(
         data_name="blocks",
         fingerprint=history.fingerprint(),
-        interactions=len(history),
         architecture={"graph": branch},
         recipe={},
         metrics={},

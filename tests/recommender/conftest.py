@@ -38,7 +38,6 @@ def random_contents(
     return ArtefactContents(
         data_name="random data",
         fingerprint="ab" * 32,
-        interactions=len(indices),
         architecture={"layers": 2, "aggregators": ["lightgcn", "lightgcn"]},
         recipe={"loss": "bpr", "learning_rate": 0.01},
         metrics={"test": {"recall@20": 0.25, "ndcg@20": np.float32(0.5)}},

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.recommender import Recommender, recommender
-from nas.recommender.recommender import InputError, Ranking, UnknownId, diversified
+from nas.recommender import InputError, Recommender, UnknownId, recommender
+from nas.recommender.recommender import Ranking, diversified
 from nas.recommender.writer import write_artefact
 
 ITEMS, USERS = 20, 12
@@ -75,6 +75,43 @@ def test_wrong_filters_are_refused(model: Recommender) -> None:
         model.rerank("u1", "i1")
     with pytest.raises(InputError, match="k must be a whole number, at least 1"):
         model.rerank("u1", ["i1"], 0)
+
+
+def test_unknown_items_are_skipped_where_that_is_asked_for(model: Recommender) -> None:
+    lists: list[dict[str, Any]] = [
+        {"only": ["i4", "x", "i6"]},
+        {"without": ["x", "i4"]},
+        {"only": iter(["i4", "x", "i6"]), "without": ["y"]},
+        {"only": ["x"]},
+        {"without": ["x"]},
+    ]
+    known: list[dict[str, Any]] = [
+        {"only": ["i4", "i6"]}, {"without": ["i4"]}, {"only": ["i4", "i6"]}, {"only": []}, {},
+    ]  # fmt: skip
+    for given_, due in zip(lists, known, strict=True):
+        assert model.recommend("u1", unknown="skip", **given_) == model.recommend("u1", **due)
+    assert model.recommend_many(["u0", "u1"], only=["x", "i4"], unknown="skip") == model.recommend_many(
+        ["u0", "u1"], only=["i4"]
+    )
+    due = model.recommend("u1", new=["i4", "i6"])
+    assert model.recommend("u1", new=["i4", "x", "i6"], unknown="skip") == due
+    # What is unknown is no event of the user's: the answer is that of the training.
+    assert model.recommend("u1", new=["x"], unknown="skip") == model.recommend("u1")
+    assert model.rerank("u1", ["x", "i4", "i6"], unknown="skip") == model.rerank("u1", ["i4", "i6"])
+    assert model.rerank("u1", ["x"], unknown="skip") == []
+    new = model.rerank("u1", ["i4", "i6"], new=["i7"])
+    assert model.rerank("u1", ["i4", "i6"], new=["i7", "x"], unknown="skip") == new
+    assert model.fold_in(["x", "i3"], unknown="skip", without=["y"]) == model.fold_in(["i3"])
+    assert model.fold_in([], unknown="skip") == model.fold_in([])
+    with pytest.raises(UnknownId, match="unknown item: 'x', 'y'"):
+        model.fold_in(iter(["x", "y"]), unknown="skip")
+    for ask in (model.recommend, model.rerank):
+        with pytest.raises(UnknownId, match="unknown user: 'nobody'"):
+            ask("nobody", *([["i4"]] if ask == model.rerank else []), unknown="skip")
+    with pytest.raises(UnknownId, match="unknown user: 'x'"):
+        model.recommend_many(["x"], unknown="skip")
+    with pytest.raises(InputError, match="unknown must be 'error' or 'skip', but is 'ignore'"):
+        model.recommend("u1", unknown="ignore")
 
 
 @given(seed=st.integers(0, 1000), k=st.integers(1, 12), diversity=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
@@ -256,6 +293,19 @@ def test_pyarrow_writes_if_it_is_there(
     monkeypatch.setattr(recommender, "import_module", lambda _: arrow)
     model.recommend_all(tmp_path / "all.parquet", 4)
     assert rows_of(tmp_path / "all.parquet") == expected_rows(model, 4)
+
+
+def test_pyarrow_itself_writes_the_same(model: Recommender, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    expected = expected_rows(model, 4)
+    assert model.recommend_all(tmp_path / "all.parquet", 4) == len(expected)
+    assert rows_of(tmp_path / "all.parquet") == expected
+    types = [pl.String, pl.Int32, pl.String, pl.Float32, pl.String]
+    assert pl.read_parquet_schema(tmp_path / "all.parquet") == dict(
+        zip(recommender.COLUMNS, types, strict=True)
+    )
+    assert model.recommend_all(tmp_path / "all.parquet", only=[]) == 0
+    assert rows_of(tmp_path / "all.parquet") == []
 
 
 def test_the_command_line_filters_reranks_and_writes(

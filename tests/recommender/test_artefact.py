@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from nas.errors import UserError
 from nas.recommender import ArtefactError, Recommender, recommender
 from nas.recommender.contents import ArtefactContents
 from nas.recommender.recommender import manifest_sha256
-from nas.recommender.writer import write_artefact
+from nas.recommender.writer import check_replaceable, write_artefact
 
 Make = Callable[..., ArtefactContents]
 FILES = {
@@ -79,7 +80,7 @@ def test_the_folder_holds_what_the_contract_says(artefact: Path, make: Make) -> 
         "fingerprint": contents.fingerprint,
         "users": 12,
         "items": 20,
-        "interactions": contents.interactions,
+        "interactions": len(contents.seen_items),
         "held_out": "test",
     }
     assert manifest["metrics"] == {"test": {"recall@20": 0.25, "ndcg@20": 0.5}}
@@ -172,6 +173,26 @@ def test_a_failure_leaves_the_old_artefact(make: Make, copy: Path, monkeypatch: 
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
 
 
+@pytest.mark.parametrize("name", ["mounted", "link"])
+def test_a_mount_point_is_refused(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    (tmp_path / "link").symlink_to(mounted)
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == mounted)
+    with pytest.raises(UserError, match=f"{name} is a mount point.*; give a folder within it"):
+        check_replaceable(tmp_path / name)
+    write_artefact(tmp_path / name / "within", make())
+
+
+def test_a_name_that_is_too_long_is_told(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="File name too long"):
+        check_replaceable(tmp_path / ("x" * 300))
+    write_artefact(tmp_path / ("x" * 255), make())
+    assert [path.name for path in tmp_path.iterdir()] == ["x" * 255]
+
+
 def test_wrong_contents_are_not_written(make: Make, tmp_path: Path) -> None:
     good = make()
     bad = [
@@ -233,6 +254,65 @@ def test_a_name_that_leads_elsewhere_is_refused(copy: Path, name: str) -> None:
     entry = {"bytes": 6, "sha256": hashlib.sha256(b"secret").hexdigest()}
     forge(copy, lambda manifest: manifest["files"].update({name: entry}))
     refused(copy, "not a plain file in the folder")
+
+
+def replaced_at(monkeypatch: pytest.MonkeyPatch, name: str, replacements: list[Callable[[], object]]) -> None:
+    """Before a file of that name is read, and each time again, make the next replacement."""
+    read = recommender._read
+
+    def reading(folder: Path, file: str, stated: object = None) -> Any:
+        if file == name and replacements:
+            replacements.pop(0)()
+        return read(folder, file, stated)
+
+    monkeypatch.setattr(recommender, "_read", reading)
+
+
+@pytest.mark.parametrize("times", [1, 3, 4])
+def test_an_artefact_that_is_replaced_meanwhile_is_read_anew(
+    copy: Path, make: Make, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    replacements = [partial(write_artefact, copy, make(seed=seed)) for seed in range(1, times + 1)]
+    replaced_at(monkeypatch, "weights.safetensors", list(replacements))
+    if times > 3:
+        refused(copy, r"cannot use 'weights.safetensors'")
+        return
+    model = Recommender.load(copy)
+    monkeypatch.undo()
+    assert model.recommend("u1") == Recommender.load(copy).recommend("u1")
+
+
+def test_an_artefact_that_is_missing_for_a_moment_is_read(
+    copy: Path, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As between the two renames of a replacement."""
+    stamp, away = recommender._stamp, copy.with_name("away")
+    stamps = iter([lambda: copy.rename(away), lambda: away.rename(copy)])
+
+    def moved(path: Path) -> Any:
+        next(stamps, lambda: None)()
+        return stamp(path)
+
+    monkeypatch.setattr(recommender, "_stamp", moved)
+    assert Recommender.load(copy).recommend("u1") == Recommender.load(artefact).recommend("u1")
+
+
+def test_what_is_damaged_is_read_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy / "weights.safetensors").write_bytes(b"")
+    looked = list[int]()
+    replaced_at(monkeypatch, "manifest.json", [lambda: looked.append(1)] * 9)
+    refused(copy, r"cannot use 'weights.safetensors'")
+    assert looked == [1]
+
+
+def test_names_of_a_folder_do_nothing_to_a_terminal(copy: Path) -> None:
+    arrays = safetensors.numpy.load((copy / "weights.safetensors").read_bytes())
+    arrays["a\nb\x1b[31m"] = arrays.pop("fold_in")
+    (copy / "weights.safetensors").write_bytes(safetensors.numpy.save(arrays))
+    forge(copy)
+    with pytest.raises(ArtefactError, match=r"but hold .*a b\\x1b\[31m") as caught:
+        Recommender.load(copy)
+    assert str(caught.value).isprintable()
 
 
 def test_a_link_is_refused(copy: Path) -> None:
@@ -394,15 +474,67 @@ def test_the_readme_runs(copy: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     lines = shell.strip().splitlines()
     assert len(lines) == 9
-    for line in (*lines[:5], *lines[-2:]):
+    answered = list[list[str]]()
+    for line in lines:
         command = line.replace("python ", f"{sys.executable} ", 1)
         done = subprocess.run(
             command, shell=True, cwd=artefact, env=environment, capture_output=True, text=True
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert len(done.stdout.splitlines()) >= (1 if "recommend-all" in line else 3)
+        answered.append(done.stdout.splitlines())
+    assert [len(one) for one in answered] == [3, 3, 10, 1, 3, 3, 3, 3, 4]
     done = subprocess.run(
         [sys.executable, "-c", python], cwd=artefact, env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split()[0] in text
+    shown = [line.removeprefix("# ") for line in python.splitlines() if line.startswith("# '")]
+    assert done.stdout.splitlines() == shown
+    # The shell's first answer is the same.
+    told = [json.loads(line) for line in answered[0]]
+    assert [f"{one['item']!r}: {one['score']:.4f}" for one in told] == shown
+    assert len(shown) == 3
+
+
+def readme_of(folder: Path, contents: ArtefactContents) -> str:
+    write_artefact(folder, contents)
+    return " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+
+
+def test_the_readme_tells_a_network_from_none(make: Make, tmp_path: Path) -> None:
+    plain = make()
+    item = {"dense": np.eye(20, dtype=np.float32)}
+    fused = replace(plain, fusion={"graph": 1.0, "item": 0.5}, branches={"item": item})
+    closed = replace(plain, fusion={"item": 1.0}, branches={"item": item})
+    units = "it is in units of about the standard deviation of that user's scores."
+    product = "it is the product of an embedding of the user and one of the item."
+    for n, (contents, unit, network) in enumerate(
+        [(plain, product, True), (fused, units, True), (closed, units, False)]
+    ):
+        told = readme_of(tmp_path / str(n), contents)
+        assert (units in told, product in told) == (unit == units, unit == product)
+        assert ("by what the network itself computes" in told) == network
+        assert ("had the network not heard of it" in told) == network
+        assert ("where the network is not linear" in told) == network
+
+
+def test_the_readme_explains_the_rows_that_are_there(make: Make, tmp_path: Path) -> None:
+    plain = make()
+    validation = {"validation": {"ndcg@20": 0.4}}
+    bare = readme_of(tmp_path / "bare", replace(plain, metrics=validation))
+    assert "a model that had not seen it. Larger is better" in bare
+    for word in ("`test`", "`new users`", "`precision`"):
+        assert word not in bare
+    new = {"new users": {"validation ndcg@20": 0.3}}
+    told = readme_of(tmp_path / "new", replace(plain, metrics=validation | plain.metrics | new))
+    assert (
+        "not what is found in `test`, which is of this very model, fitted on both. `new users`: users" in told
+    )
+    whole = replace(plain, metrics=validation | plain.metrics, judged=False)
+    assert "in `test`, which is of the same settings fitted on both; this model" in readme_of(
+        tmp_path / "whole", whole
+    )
+    rounded = {"precision": {"ndcg@20": {"float32": 0.5, "int8": 0.4, "lost": 0.2}}}
+    told = readme_of(tmp_path / "int8", replace(plain, metrics=validation | rounded, precision="int8"))
+    assert "| precision ndcg@20 lost | 0.2000 |" in told
+    assert "`precision`: by items that this fit has seen" in told
+    assert "compares precisions and says nothing of quality" in told

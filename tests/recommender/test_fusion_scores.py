@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from nas.recommender import ArtefactError, InputError, Recommender
 from nas.recommender.contents import ArtefactContents
-from nas.recommender.recommender import ArtefactError, InputError, Recommender
-from nas.recommender.writer import write_artefact
+from nas.recommender.writer import assembled, write_artefact
 
 USERS, ITEMS, RANK = 12, 20, 3
 Floats = NDArray[np.float64]
@@ -149,6 +149,29 @@ def test_scores_are_the_weighted_sum_of_standardised_ones(
             # Every branch is linear in the history, so nothing else is left to be personal.
             assert explained.personal == pytest.approx(0, abs=1e-5)
     assert model.recommend("u0", 2)[0].fallback == "popularity"
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e-18])
+def test_small_embeddings_are_standardised(size: float, make: Make, tmp_path: Path) -> None:
+    contents, small = fused(make, graph=1.5, sparse=True), np.float32(size)
+    users, items = contents.user_embeddings * small, contents.item_embeddings * small
+    model = loaded(replace(contents, user_embeddings=users, item_embeddings=items), tmp_path / "a")
+    due = loaded(contents, tmp_path / "b")
+    for one, other in zip(model.recommend_many(["u1", "u2"]), due.recommend_many(["u1", "u2"]), strict=True):
+        assert {x.item: x.score for x in one} == pytest.approx({x.item: x.score for x in other}, rel=1e-4)
+
+
+def test_embeddings_too_small_to_be_standardised_are_refused(make: Make) -> None:
+    contents, small = fused(make, graph=1.5, sparse=True), np.float32(1e-41)
+    users, items = contents.user_embeddings * small, contents.item_embeddings * small
+    model = assembled(replace(contents, user_embeddings=users, item_embeddings=items))
+    for ask in (lambda: model.recommend("u1"), lambda: model.recommend_many(model.user_ids)):
+        with pytest.raises(
+            ArtefactError, match="embeddings are too small for their scores to be standardised"
+        ):
+            ask()
+    # Of cosines that is no matter.
+    assert len(model.similar_items("i1", ITEMS)) == ITEMS - 1
 
 
 def test_fold_in_scores_every_branch(make: Make, tmp_path: Path) -> None:

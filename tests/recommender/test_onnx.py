@@ -183,6 +183,40 @@ def test_items_had_since_the_training_count_in_branches_that_score_by_the_histor
         assert scores[0].tolist() == pytest.approx([one.score for one in due], rel=1e-4, abs=1e-5)
 
 
+def test_what_was_had_since_counts_in_full_and_makes_nothing_older(make: Make, tmp_path: Path) -> None:
+    contents = fused(make, {"item": 1.0}, {"item": ("dense", False, True)})
+    item = aged(dict(contents.branches["item"]), 1, len(contents.seen_items))
+    contents = replace(contents, branches={"item": item})
+    model, _, content = made(contents)
+    given = histories(model)
+    counted = np.zeros((USERS, ITEMS))
+    owners = np.repeat(np.arange(USERS), np.diff(contents.seen_indptr))
+    counted[owners, contents.seen_items] = item["counts"] / (1 + 0.3 * item["ages"])
+    for user in range(1, USERS):
+        new = np.flatnonzero(given[user] == 0)[:2]
+        given[user, new], counted[user, new] = 1, 1
+    *_, all_scores = answers(content, np.arange(USERS), given, 3)
+    due = counted @ item["dense"].astype(np.float64)
+    due[1:] /= due[1:].std(axis=1, keepdims=True)
+    np.testing.assert_allclose(all_scores[1:], due[1:], rtol=1e-4, atol=1e-5)
+    # Here the recommender differs: there, the last is the only one that counts in full.
+    new = [model.item_ids[one] for one in np.flatnonzero(histories(model)[1] == 0)[:2]]
+    later = {one.item: one.score for one in model.recommend("u1", ITEMS, new=new, exclude_seen=False)}
+    assert [later[one] for one in model.item_ids] != pytest.approx(all_scores[1].tolist(), abs=1e-2)
+    # Nor does anything that is new help whoever had nothing at the training.
+    given[0, :3] = 1
+    np.testing.assert_array_equal(answers(content, [0], given[:1], 3)[2][0], model._popularity)
+    told = (
+        "all count in full here and make none of the others older; `recommender.py` counts the latest most."
+    )
+    popular = "A user without a history at the training gets what is popular, whatever `history` holds."
+    for n, (one, ages) in enumerate([(contents, True), (contents_of_all(make), False)]):
+        write_artefact(tmp_path / str(n), one, [onnx_addition])
+        text = " ".join((tmp_path / str(n) / "README.md").read_text("utf-8").split())
+        assert (told in text) == ages
+        assert popular in text
+
+
 def test_lists_end_where_nothing_is_left(make: Make) -> None:
     model, _, content = made(fused(make, {"graph": 1.0, "item": 1.0}, {"item": ("sparse", True, True)}))
     history = histories(model)

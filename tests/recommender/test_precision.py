@@ -153,6 +153,19 @@ def test_dtypes_are_those_that_the_docstring_lists(make: Make, tmp_path: Path) -
     assert used == {"float32", "float16", "int8", "int32", "uint16", "int64"}
 
 
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_the_number_of_nearest_users_is_exact(make: Make, precision: str) -> None:
+    contents = make()
+    branch: dict[str, Any] = {
+        "item_shares": np.ones(len(contents.item_ids), np.float32),
+        "user_shares": np.ones(len(contents.user_ids), np.float32),
+        "nearest": np.array([3001, 2.7], np.float32),
+    }
+    contents = replace(contents, fusion={"user": 1.0}, branches={"user": branch}, precision=precision)
+    (_, found), *_ = assembled(contents)._branches
+    assert (found._nearest, found._power) == (3001, float(np.float32(2.7)))
+
+
 def test_sizes(make: Make, tmp_path: Path) -> None:
     sizes = {}
     for precision in PRECISIONS:

@@ -1,6 +1,8 @@
 """Answers against dense computations on the same arrays."""
 
+import difflib
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nas.recommender import Recommender, recommender
+from nas.recommender import InputError, Recommender, UnknownId, recommender
 from nas.recommender.contents import ArtefactContents
-from nas.recommender.recommender import Explanation, InputError, Ranking, Table, UnknownId
+from nas.recommender.recommender import Explanation, Ranking, Table
 from nas.recommender.writer import write_artefact
 
 Make = Callable[..., ArtefactContents]
@@ -250,6 +252,34 @@ def test_similar_is_the_cosine_without_itself(make: Make, variation: dict[str, A
         assert not {one.user for one in found} & {user_id, *(f"u{one}" for one in untrained)}
 
 
+@pytest.mark.parametrize("size", [1e-20, 1e-25, 1e-35])
+def test_small_embeddings_are_as_alike_as_large_ones(make: Make, size: float) -> None:
+    contents, small = make(users=40, items=50), np.float32(size)
+    users, items = contents.user_embeddings * small, contents.item_embeddings * small
+    large, model = (
+        model_of(contents),
+        model_of(replace(contents, user_embeddings=users, item_embeddings=items)),
+    )
+    for item in contents.item_ids:
+        due = {one.item: one.score for one in large.similar_items(item, 50)}
+        assert {one.item: one.score for one in model.similar_items(item, 50)} == pytest.approx(due, abs=1e-6)
+    due = {one.user: one.score for one in large.similar_users("u1", 40)}
+    assert {one.user: one.score for one in model.similar_users("u1", 40)} == pytest.approx(due, abs=1e-6)
+
+
+def test_the_bound_of_rounding_errors_holds_for_small_numbers() -> None:
+    # Rows whose products differ by less than float32 resolves, though the squares of their numbers are 0 there.
+    rng = np.random.default_rng(0)
+    rows = np.tile(rng.standard_normal(64).astype(np.float32), (5000, 1))
+    rows[:, 0], rows[:, -1] = 1e4, -1e4
+    rows[:, 2:40] = rng.standard_normal((5000, 38)) * 1e-3
+    rows *= np.float32(1e-28)
+    vector = np.ones((1, 64))
+    exact = (rows.astype(np.float64) @ vector[0]).astype(np.float32)
+    ((places, _),) = Table(rows).best(vector, 50, [np.zeros(0, np.int64)])
+    assert places.tolist() == np.argsort(-exact, kind="stable")[:50].tolist()
+
+
 @given(variation=variations, k=st.integers(1, 15), data=st.data())
 def test_fold_in_scores_by_the_mapped_mean(
     make: Make, variation: dict[str, Any], k: int, data: st.DataObject
@@ -336,6 +366,26 @@ def test_unknown_ids_are_named(make: Make) -> None:
         model.recommend_many(["x", "u1", "y"])
     with pytest.raises(KeyError):
         model.explain("u1", "nothing")
+
+
+def test_an_unknown_id_is_compared_with_few(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [str(uuid.UUID(int=n)) for n in np.random.default_rng(0).integers(2**62, size=10_000).tolist()]
+    ids[-1] = "zz-top"
+    model, looked = model_of(replace(make(titled=False), user_ids=ids[-12:])), list[int]()
+    model._index["user"] = dict(zip(ids, range(len(ids)), strict=True))
+    close = difflib.get_close_matches
+
+    def counted(word: str, possibilities: list[str]) -> list[str]:
+        looked.append(len(possibilities))
+        return close(word, possibilities)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    # It is far back, but begins alike.
+    with pytest.raises(UnknownId, match="close ids: 'zz-top'"):
+        model.recommend("zz-pop")
+    with pytest.raises(UnknownId, match="someone new"):
+        model.recommend("~" * 36)
+    assert looked == [2000, 2000]
 
 
 @pytest.mark.parametrize("k", [0, -1])

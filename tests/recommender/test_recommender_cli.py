@@ -1,10 +1,13 @@
 """The copied file as a program: its lines, its exit codes, and that it stands alone."""
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -286,3 +289,92 @@ def test_without_numpy_one_line_says_what_to_install(artefact: Path, tmp_path: P
     done = run(artefact, "recommend", "--user", "u1", PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.decode() == "recommender: no numpy here; pip install numpy safetensors\n"
+
+
+def test_ctrl_c_while_numpy_is_imported_is_one_line(artefact: Path, tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
+    done = run(artefact, "recommend", "--user", "u1", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr == b"recommender: interrupted\n"
+
+
+def test_an_older_python_is_told_what_is_needed(artefact: Path) -> None:
+    program = artefact / "recommender.py"
+    ast.parse(program.read_text(encoding="utf-8"), feature_version=(3, 10))
+    older = f"import runpy, typing; del typing.Unpack; runpy.run_path({str(program)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", older], capture_output=True, env=BARE, timeout=60)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"recommender: needs Python 3.11 or newer\n"
+
+
+def test_with_standard_error_closed_nothing_goes_to_standard_output(artefact: Path, tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError('no numpy here')")
+    for words, environment in (
+        ("recommend --user nobody", BARE),
+        ("recommend --user u1 --only ''", BARE),
+        ("recommend --user u1", BARE | {"PYTHONPATH": str(tmp_path)}),
+    ):
+        command = f"'{sys.executable}' '{artefact / 'recommender.py'}' {words} 2>&-"
+        done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, env=environment, timeout=60)
+        assert done.stdout == b""
+        assert done.returncode == (0 if "--only" in words else 2)
+
+
+def test_whoever_ends_the_process_finds_the_old_file_alone(make: Make, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "a", make(users=4000, items=2000, density=0.002, titled=False))
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "all.csv").write_text("old")
+    command = [sys.executable, tmp_path / "a" / "recommender.py", "recommend-all", "-k", "2000"]
+    with subprocess.Popen(
+        [*command, "--out", folder / "all.csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BARE
+    ) as process:
+        while process.poll() is None and len(list(folder.iterdir())) == 1:
+            time.sleep(0.01)
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"recommender: interrupted\n")
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("all.csv", "old")]
+
+
+def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, (options, _) in recommender.COMMANDS.items():
+        with pytest.raises(SystemExit):
+            recommender.main([name, "--help"])
+        told = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+        for option in options:
+            explained = told.split(f" --{option} ")[1].split(" --")[0]
+            assert re.sub(r"^(ID|FILE|ID,ID,...|DIVERSITY) ", "", explained), option
+            many = recommender.OPTIONS[option].get("metavar") == "ID,ID,..."
+            assert ("; or a JSON list; may be repeated" in explained) == many
+        each = " for each user" if name == "recommend-all" else ""
+        default = "all" if name == "rerank" else "10"
+        assert f"-k K at most so many{each} (default {default})" in told
+
+
+def test_unknown_items_are_skipped_and_counted(
+    artefact: Path, capsys: pytest.CaptureFixture[str], refuse: Callable[..., str]
+) -> None:
+    model = Recommender.load(artefact)
+
+    def asked(*words: str) -> tuple[list[str], str]:
+        assert recommender.main([*words, "--skip-unknown", "--folder", str(artefact)]) == 0
+        out, err = capsys.readouterr()
+        return [json.loads(line)["item"] for line in out.splitlines()], err
+
+    told = "recommender: unknown items skipped: {}\n"
+    user = ["recommend", "--user", "u1"]
+    kept = [one.item for one in model.recommend("u1", only=["i4", "i6"])]
+    assert kept
+    assert asked(*user, "--only", "i4,x,i6,x") == (kept, told.format(1))
+    assert asked(*user, "--only", "i4,i6") == (kept, "")
+    found, err = asked(*user, "--only", "x,y", "--without", "z", "--new", "i4,v")
+    assert (found, err.splitlines(True)[0]) == ([], told.format(4))
+    assert "nothing is left" in err
+    items = [one.item for one in model.rerank("u1", ["i4", "i6"])]
+    assert asked("rerank", "--user", "u1", "--items", "i4,x,i6") == (items, told.format(1))
+    folded = [one.item for one in model.fold_in(["i1"])]
+    assert asked("fold-in", "--history", "x,i1") == (folded, told.format(1))
+    assert "unknown item: 'x', 'y'" in refuse("fold-in", "--history", "x,y", "--skip-unknown")
+    assert "unknown user: 'nobody'" in refuse("recommend", "--user", "nobody", "--skip-unknown")
+    assert "unrecognized arguments" in refuse("similar-items", "--item", "x", "--skip-unknown")

@@ -100,7 +100,9 @@ def additions_of(result: Mapping[str, Any], onnx: bool, ann: bool) -> list[Addab
 def _fitted_anew(context: Context, result: dict[str, Any]) -> Weights:
     architecture, recipe, epochs, seed = refitting(result)
     with stage("fit on everything", None):
-        return refit(architecture, recipe, context.refitting, epochs=epochs, seed=seed)
+        # Runs of before have no steps in their results.
+        steps = result.get("steps", 1)
+        return refit(architecture, recipe, context.refitting, epochs=epochs, seed=seed, steps=steps)
 
 
 def _chosen_ridge(context: Context, result: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +137,6 @@ def _contents(
     return ArtefactContents(
         data_name=context.data_name,
         fingerprint=context.interactions.fingerprint(),
-        interactions=len(history),
         architecture={**architecture.values(), "id": result["id"], "description": str(architecture)},
         recipe=result["recipe"] | {"epochs": result["epochs"]},
         metrics=metrics,
