@@ -12,7 +12,7 @@ Settings = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A closed-form recommender.
+    """A recommender with a grid of settings.
 
     Attributes:
         fit: (interactions, settings) -> scorer of all items.

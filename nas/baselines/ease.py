@@ -23,7 +23,7 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 
 EASE = Baseline(
     fit,
-    grid=tuple({"regularisation": float(v)} for v in np.geomspace(10, 10_000, 13).round(1)),
+    grid=tuple({"regularisation": float(v)} for v in np.geomspace(1, 10_000, 17).round(1)),
     obstacle=partial(item_obstacle, "ease"),
     branch=branch,
 )

@@ -13,7 +13,7 @@ from nas.model.history import histories_of
 from nas.model.ranking import Scorer, dot_scorer
 
 _FACTORS = (64, 128)
-_CONFIDENCE = (0.5, 2.0, 10.0)
+_CONFIDENCE = (0.5, 1.0, 2.0, 10.0)
 _REGULARISATION = (3.0, 20.0)
 _ITERATIONS = 15
 _SEED = 0
@@ -26,7 +26,8 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
         model = AlternatingLeastSquares(
             factors=int(settings["factors"]),
             regularization=settings["regularisation"],
-            alpha=settings["confidence"],
+            # Of what was had, implicit takes alpha for the confidence itself; that of all else is 1.
+            alpha=1 + settings["confidence"],
             iterations=_ITERATIONS,
             random_state=_SEED,
             num_threads=torch.get_num_threads(),

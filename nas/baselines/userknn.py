@@ -9,8 +9,8 @@ from nas.model.ranking import Scorer
 from nas.space.closed_form import UserBranch
 
 _NEIGHBOURS = (25, 50, 100, 200)
-_POWER = (1.0, 3.0)
-_RARITY = (0.0, 0.5)
+_POWER = (1.0, 2.0, 3.0, 4.0)
+_RARITY = (0.0, 0.5, 0.75, 1.0)
 
 
 def branch(_interactions: Interactions, settings: Settings) -> UserBranch:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from nas.model.evaluation import evaluate, scorer_of
 from nas.model.fitting import Fitted, Patience, fit, refit
+from nas.model.training import steps_of
 from nas.model.weights import Weights
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
@@ -76,14 +77,18 @@ class Trainings:
         self._write(name, fitted.weights, note)
 
     def refit(self, architecture: Architecture, recipe: Recipe, epochs: int, seed: int) -> Weights:
-        """Train the graph branch on training and validation part, for a number of epochs that is chosen already."""
+        """Train the graph branch on training and validation part, for the number of epochs that is chosen.
 
+        An epoch has as many steps as `fit` takes, at least.
+        """
+        context = self._context
         name = refit_file(architecture, recipe, epochs, seed)
 
         def train() -> Weights:
             if (kept := self._read(name)) is not None:
                 return kept[0]
-            return refit(architecture, recipe, self._context.refitting, epochs=epochs, seed=seed)
+            steps = steps_of(context.training, recipe)
+            return refit(architecture, recipe, context.refitting, epochs=epochs, seed=seed, steps=steps)
 
         found: Weights = self._once(name, train)
         return found

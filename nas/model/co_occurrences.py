@@ -60,10 +60,14 @@ def _product(interactions: Interactions, user_weight: NDArray[np.float32]) -> cs
 
 
 def user_weights(interactions: Interactions, branch: ItemBranch) -> NDArray[np.float32]:
-    """Return (U,): how much each user's pairs of items count; 1 for one of typical length, their geometric mean."""
-    counts = np.maximum(np.diff(interactions.offsets), 1)
-    typical = np.exp(np.log(counts).mean())
-    return np.asarray((counts / typical) ** -branch.user_norm, dtype=np.float32)
+    """Return (U,): how much each user's pairs of items count; 1 for one of typical length.
+
+    That is the geometric mean over the users who have a history; where data is cut in time, many have none.
+    """
+    counts = np.diff(interactions.offsets)
+    lengths = np.maximum(counts, 1)
+    typical = np.exp(np.log(lengths).sum() / max(1, np.count_nonzero(counts)))
+    return np.asarray((lengths / typical) ** -branch.user_norm, dtype=np.float32)
 
 
 @compiled

@@ -148,18 +148,18 @@ def _graph_costs(branch: GraphBranch, n_users: int, n_items: int, n_interactions
 def history_costs(model: HistoryModel, n_users: int, n_items: int, n_interactions: int) -> dict[str, int]:
     """Return what a fitted closed-form branch adds to the `costs` of an architecture."""
     rank = 0 if model.left is None else model.left.shape[1]
-    if not isinstance(model.weights, Tensor | csr_array):
-        macs, stored = model.weights.macs, model.entries
+    if isinstance(model.weights, Tensor):
+        stored = n_items**2
+    elif isinstance(model.weights, csr_array):
+        stored = 2 * model.entries + 2 * (n_items + 1)
     else:
-        dense = isinstance(model.weights, Tensor)
-        macs = n_interactions * (model.entries // n_items)
-        stored = n_items**2 if dense else 2 * model.entries + 2 * (n_items + 1)
+        stored = model.entries
     weighted = n_interactions * model.counted
     if model.ages is not None:
         # And how fast they fade.
         weighted += n_interactions + 1
     return {
         "parameters": model.entries + 2 * n_items * rank,
-        "refresh_macs": macs + n_interactions * rank + n_users * n_items * rank,
+        "refresh_macs": model.macs + n_interactions * rank + n_users * n_items * rank,
         "artefact_bytes": 4 * (stored + 2 * n_items * rank + weighted),
     }

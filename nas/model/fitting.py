@@ -1,5 +1,6 @@
 """Stand-alone training of one architecture, from its start to the epoch that validation likes best."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from nas.model.training import Trainer, TrainingData
 from nas.model.weights import Weights, parameters_of, start
 from nas.space.architecture import Architecture
 from nas.space.recipe import Recipe
+
+logger = logging.getLogger("nas.training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +121,29 @@ def fit(
 
 
 def refit(
-    architecture: Architecture, recipe: Recipe, data: TrainingData, *, epochs: int, seed: int
+    architecture: Architecture, recipe: Recipe, data: TrainingData, *, epochs: int, seed: int, steps: int = 1
 ) -> Weights:
-    """Train from scratch for a number of epochs that is chosen already, on all that `data` holds; return their average."""
+    """Train from scratch for the number of epochs that is chosen, on all of `data`; return their average.
+
+    A training that diverges ends there; the average is then that of the epochs before, or the start.
+
+    Args:
+        architecture: what to train.
+        recipe: that of the chosen training.
+        data: more than that had, as a rule.
+        epochs: of the chosen training.
+        seed: of the start and all that is drawn.
+        steps: of an epoch at least, as many as the chosen training took: of more edges `steps_of` would make
+            fewer steps, and so many epochs of these would be less training than was chosen.
+    """
+    recipe = recipe.model_copy(update={"batches": max(recipe.batches, steps)})
     trainer = new_trainer(architecture, data, recipe, seed)
     average = Average(trainer.weights)
     for _ in range(epochs):
-        trainer.epoch(lambda: architecture)
+        try:
+            trainer.epoch(lambda: architecture)
+        except DivergedError as error:
+            logger.warning("fitted anew for %d epochs of %d: %s", trainer.epochs, epochs, error)
+            break
         average.add(trainer.weights)
     return average.weights

@@ -17,6 +17,9 @@ from nas.model.ranking import Scorer, dot_scorer
 
 # Below this, a user's scores are all alike, and dividing by it would make much of rounding.
 _LEAST_DEVIATION = 1e-6
+# Scores that are held are found in blocks of so many users at least, or of fewer: so many bytes at most.
+_BLOCK_USERS = 512
+_BLOCK_BYTES = 64 * 2**20
 
 
 def standardised_states(users: Tensor, items: Tensor) -> Tensor:
@@ -45,12 +48,13 @@ class Held:
 
     def __init__(self, scorer: Scorer, users: NDArray[np.int64], n_users: int) -> None:
         """Keep those of `users`, (n,) increasing: n x I float32."""
-        # Cloned, for a scorer may write its next block over the last.
-        blocks = [
-            standardised(scorer(torch.from_numpy(block))).clone()
-            for block in np.array_split(users, max(1, len(users) // 512))
-        ]
-        self._scores = torch.cat(blocks)
+        # One user says how many items there are.
+        one = scorer(torch.from_numpy(users[:1]))
+        self._scores = one.new_empty(len(users), one.shape[1])
+        blocks = max(1, len(users) // _BLOCK_USERS, -(-self._scores.nbytes // _BLOCK_BYTES))
+        parts = zip(self._scores.tensor_split(blocks), np.array_split(users, blocks), strict=True)
+        for scores, block in parts:
+            scores.copy_(standardised(scorer(torch.from_numpy(block))))
         self._row = torch.full((n_users,), -1, dtype=torch.int64)
         self._row[torch.from_numpy(users)] = torch.arange(len(users))
 

@@ -37,7 +37,7 @@ class Unformed(Protocol):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the scores of all users, at most."""
+        """Multiply-accumulates of the scores of all users, about or at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +90,26 @@ class HistoryModel:
         return scores
 
     @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        """(I,): numbers other than 0 in each row of W, where W is formed."""
+        if isinstance(self.weights, Tensor):
+            return self.weights.count_nonzero(dim=1).numpy()
+        assert isinstance(self.weights, csr_array), "what is not formed has no rows"
+        return np.diff(self.weights.indptr).astype(np.int64)
+
+    @property
     def entries(self) -> int:
         """Numbers other than 0 in W, or of what it is made of."""
-        if isinstance(self.weights, Tensor):
-            return int((self.weights != 0).sum())
-        return int(self.weights.nnz) if isinstance(self.weights, csr_array) else self.weights.entries
+        if isinstance(self.weights, Tensor | csr_array):
+            return int(self._lengths.sum())
+        return self.weights.entries
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of h W for all histories: an item of a history costs its row of W."""
+        if isinstance(self.weights, Tensor | csr_array):
+            return int(self._lengths[self.histories.indices].sum())
+        return self.weights.macs
 
     @cached_property
     def counted(self) -> bool:

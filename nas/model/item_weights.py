@@ -33,7 +33,8 @@ _MATRICES = {"ease": 3, "next": 4}
 # Items up to which SLIM is solved on all others; beyond, on its candidates: the co-occurrences are sparse then.
 _DENSE_SLIM = 10_000
 MOST_PAIRS = 400_000_000
-"""Of items that one user had, up to which sparse co-occurrences are counted: each takes 8 bytes, and as much to sort."""
+"""Of items that one user had, up to which sparse co-occurrences are counted: a pair takes 12 bytes at most,
+and as many again while rows are made of columns, so that all take up to 10 GB."""
 
 
 def item_obstacle(kind: str, interactions: Interactions) -> str | None:

@@ -1,11 +1,12 @@
 """What is said of all lists together, beyond their accuracy; an addition is a function and its line in `LISTS`.
 
-Shape suffixes: n lists, k places (-1: none left), U users, I items.
+Shape suffixes: n lists, k places (-1: none left), U users, I items, P of which the most popular.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,14 @@ from nas.graph.threads import in_threads, ranges_of
 
 Ranked = NDArray[np.int32]
 
-# Items up to which the cosines of all pairs are held: 100 MB. To find them takes as long as the diversity of a few
-# rankings by their users; a run judges hundreds, which then take a hundredth of the time.
+# The most popular items, of which the cosines of all pairs are held: 100 MB. To find them takes as long as
+# the diversity of a few rankings by their users; a run judges hundreds, which then take a hundredth of the
+# time. Lists that hold other items too are gone through by users.
 _FEW_ITEMS = 5_000
+# Where fewer of the lists hold none but these, their cosines are not worth the memory.
+_MOSTLY = 0.5
+# Rows of cosines that are found at a time.
+_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +53,27 @@ class Catalogue:
         return len(self.offsets) - 1
 
     @cached_property
+    def places(self) -> NDArray[np.int32]:
+        """(I + 1,): the row of each item in `cosines`; -1 where it is not popular enough, and of item -1."""
+        popular = np.sort(np.argsort(-self.popularity, kind="stable")[:_FEW_ITEMS])
+        found = np.full(self.n_items + 1, -1, dtype=np.int32)
+        found[popular] = np.arange(len(popular))
+        return found
+
+    @cached_property
     def cosines(self) -> NDArray[np.float32]:
-        """(I, I): of the users of two items; 0 where nobody had one of them."""
+        """(P, P): of the users of two of the P most popular items; 0 where nobody had one of them."""
+        popular = np.flatnonzero(self.places >= 0)
         ones = np.ones(len(self.users), dtype=np.float32)
-        by_item = csr_array((ones, self.users, self.offsets), shape=(self.n_items, self.n_users))
-        found: NDArray[np.float32] = (by_item @ by_item.T).toarray()
-        popularity = np.maximum(self.popularity, 1).astype(np.float64)
+        by_item = csr_array((ones, self.users, self.offsets), shape=(self.n_items, self.n_users))[popular]
+        by_user = csr_array(by_item.T)
+        found = np.empty((len(popular), len(popular)), dtype=np.float32)
+
+        def fill(begin: int, end: int) -> None:
+            found[begin:end] = (by_item[begin:end] @ by_user).toarray()
+
+        in_threads(fill, ranges_of(by_item.indptr, -(-len(popular) // _BLOCK)))
+        popularity = np.maximum(self.popularity[popular], 1).astype(np.float64)
         for row, own in zip(found, popularity, strict=True):
             row /= np.sqrt(own * popularity)
         return found
@@ -97,14 +118,23 @@ def diversity(ranked: Ranked, catalogue: Catalogue) -> float:
     long = (ranked >= 0).sum(1) >= 2
     if not long.any():
         return 0.0
-    found, ranked = np.zeros(len(ranked)), np.ascontiguousarray(ranked)
-    parts = ranges_of(np.arange(len(ranked) + 1))
-    if catalogue.n_items <= _FEW_ITEMS:
-        in_threads(_similarity_by_pairs, parts, ranked, catalogue.cosines, found)
-    else:
-        sizes = catalogue.offsets, catalogue.users, catalogue.n_users
-        in_threads(_similarity, parts, ranked, *sizes, found)
+    places = catalogue.places[ranked]
+    popular = ((places >= 0) == (ranked >= 0)).all(1)
+    popular &= popular.mean() >= _MOSTLY
+    found = np.zeros(len(ranked))
+    if popular.any():
+        found[popular] = _by_list(_similarity_by_pairs, places[popular], catalogue.cosines)
+    sizes = catalogue.offsets, catalogue.users, catalogue.n_users
+    found[~popular] = _by_list(_similarity, ranked[~popular], *sizes)
     return float(1 - found[long].mean())
+
+
+def _by_list(kernel: Callable[..., None], ranked: Ranked, *arguments: Any) -> NDArray[np.float64]:
+    """Return what a kernel finds for each list (n,), its rows in threads."""
+    found = np.zeros(len(ranked))
+    ranges = ranges_of(np.arange(len(ranked) + 1))
+    in_threads(kernel, ranges, np.ascontiguousarray(ranked), *arguments, found)
+    return found
 
 
 @compiled

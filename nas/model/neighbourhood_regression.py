@@ -17,38 +17,34 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Columns = NDArray[np.int32]
 
-# On Gowalla, split at random, 30, 50, 100 and 200 candidates have a validation NDCG@20 of .138, .139, .141 and .141, in 2,
-# 5, 17 and 31 s.
+# C. On Gowalla, split at random, 30, 50, 100 and 200 candidates have a validation NDCG@20 of .138, .139, .141
+# and .141, in 2, 5, 17 and 31 s.
 CANDIDATES = 100
 # Columns at a time, see `sparse_regression`.
 _BLOCK = 64
 
 
-def neighbourhood_regression(
-    gram: csr_array, l1: float, l2: float, most: int = CANDIDATES, tolerance: float = TOLERANCE
-) -> csr_array:
+def neighbourhood_regression(gram: csr_array, l1: float, l2: float) -> csr_array:
     """Return W (I, I) float32: `sparse_regression` with the candidates of a column alone.
 
-    Candidates are the `most` items by which, taken alone, the column's objective would fall furthest. The result does not
-    depend on the number of threads.
+    Candidates are the `CANDIDATES` items by which, taken alone, the column's objective would fall furthest.
+    The result does not depend on the number of threads.
 
     Args:
         gram: X'X (I, I) float32, its indices increasing.
         l1: at least 0, in co-occurrences.
         l2: above 0, in co-occurrences.
-        most: C, at least 1.
-        tolerance: see `sparse_regression`.
     """
     items, diagonal = gram.shape[0], gram.diagonal().astype(np.float32)
-    arrays = gram.indptr.astype(np.int64), gram.indices.astype(np.int32), gram.data, diagonal
-    settings = np.float32(l1), np.float32(l2), np.float32(tolerance)
+    indptr, indices = gram.indptr.astype(np.int64), gram.indices.astype(np.int32, copy=False)
+    settings = np.float32(l1), np.float32(l2), np.float32(TOLERANCE)
 
     def solve(begin: int, end: int) -> tuple[Ints, Columns, Floats]:
         counts = np.zeros(end - begin, dtype=np.int64)
-        others = np.zeros((end - begin, most), dtype=np.int32)
-        weights = np.zeros((end - begin, most), dtype=np.float32)
-        _solve(*arrays, *settings, begin, counts, others, weights)
-        kept = np.arange(most) < counts[:, None]
+        others = np.zeros((end - begin, CANDIDATES), dtype=np.int32)
+        weights = np.zeros((end - begin, CANDIDATES), dtype=np.float32)
+        _solve(indptr, indices, gram.data, diagonal, *settings, begin, counts, others, weights)
+        kept = np.arange(CANDIDATES) < counts[:, None]
         return counts, others[kept], weights[kept]
 
     blocks = in_threads(solve, ranges_of(np.arange(items + 1), -(-items // _BLOCK)))

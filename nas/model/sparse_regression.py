@@ -30,7 +30,7 @@ _MOST_ROUNDS = 100
 _MOST_SWEEPS = 1000
 
 
-def sparse_regression(gram: torch.Tensor, l1: float, l2: float, tolerance: float = TOLERANCE) -> csr_array:
+def sparse_regression(gram: torch.Tensor, l1: float, l2: float) -> csr_array:
     """Return W (I, I) float32, column j of which minimises |x_j - X w|^2 / 2 + l1 |w|_1 + l2 |w|^2 / 2, w >= 0, w_j = 0.
 
     The result does not depend on the number of threads.
@@ -39,14 +39,12 @@ def sparse_regression(gram: torch.Tensor, l1: float, l2: float, tolerance: float
         gram: X'X (I, I) float32.
         l1: at least 0, in co-occurrences: an item that shares no more than `l1` users with j gets no weight.
         l2: above 0, in co-occurrences.
-        tolerance: see `TOLERANCE`.
     """
-    # scipy's product of a transposed matrix lies by columns; being symmetric, it is turned without a copy.
-    matrix = gram.t().contiguous().numpy()
+    matrix = gram.contiguous().numpy()
 
     def solve(begin: int, end: int) -> csr_array:
         rows = np.zeros((end - begin, len(matrix)), dtype=np.float32)
-        _solve(matrix, np.float32(l1), np.float32(l2), np.float32(tolerance), begin, rows)
+        _solve(matrix, np.float32(l1), np.float32(l2), np.float32(TOLERANCE), begin, rows)
         return csr_array(rows)
 
     blocks = ranges_of(np.arange(len(matrix) + 1), -(-len(matrix) // _BLOCK))

@@ -22,6 +22,8 @@ FloatArray = NDArray[np.float32]
 # the largest, the first 32 to 3e-6. ARPACK itself takes minutes on a graph of Gowalla's size.
 _ITERATIONS = 12
 _EXTRA = 32
+# Singular values below this share of the largest are 0 but for rounding.
+_REAL = 1e-5
 # Beyond this many items the whole linear filter is not formed: an entry for every pair would take gigabytes.
 _WHOLE = 4_000
 
@@ -37,8 +39,9 @@ def _filters(branch: SpectralBranch, interactions: Interactions, graph: Graph, s
     weights = _linear_filter(branch.neighbours, histories, interactions, of_user, of_item)
     if branch.low_pass == 0:
         return HistoryModel(histories, weights)
-    _, _, right = truncated_svd(graph, branch.rank, seed)
-    vectors = right.cpu()
+    _, values, right = truncated_svd(graph, branch.rank, seed)
+    # Beyond the rank of the matrix vectors are arbitrary, and whoever is new would get scores by them.
+    vectors = right[:, values >= _REAL * values[0]].cpu()
     left = vectors * torch.from_numpy(_root(of_item, -1))[:, None]
     back = vectors * torch.from_numpy(branch.low_pass * _root(of_item, 1))[:, None]
     return HistoryModel(histories, weights, left, back.t().contiguous())

@@ -6,7 +6,9 @@ million.
 Shape suffixes: U users, I items, B users of a block.
 """
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,27 +38,11 @@ class ViaUsers:
             user_shares: (U,) float32, the diagonal of B.
         """
         self.item_shares, self.user_shares = item_shares, user_shares
-        self._items, self._offsets = np.require(interactions.item, np.int32, ["C", "W"]), interactions.offsets
-        self._by_item = catalogue_of(interactions)
+        self._ways = both_ways(interactions)
 
     def scores(self, histories: csr_array) -> Tensor:
         """Return histories (B, I) @ W as (B, I) float32."""
-        out = np.zeros(histories.shape, dtype=np.float32)
-        in_threads(
-            _to_users_and_on,
-            ranges_of(histories.indptr),
-            histories.indptr.astype(np.int64),
-            histories.indices.astype(np.int32),
-            histories.data.astype(np.float32),
-            self._by_item.offsets,
-            self._by_item.users,
-            self._offsets,
-            self._items,
-            self.item_shares,
-            self.user_shares,
-            out,
-        )
-        return torch.from_numpy(out)
+        return scored(_to_users_and_on, histories, *self._ways, self.item_shares, self.user_shares)
 
     @property
     def entries(self) -> int:
@@ -66,13 +52,33 @@ class ViaUsers:
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of X @ W, at most."""
-        per_user = np.diff(self._offsets)
+        item_offsets, _, user_offsets, items = self._ways
+        per_user = np.diff(user_offsets)
         owners = np.repeat(np.arange(len(per_user)), per_user)
         # Of each item, those who had it and the items that they had.
-        had = self._by_item.popularity
-        reached = np.bincount(self._items, per_user[owners], minlength=len(had))
-        of_user = np.bincount(owners, reached[self._items], minlength=len(per_user))
-        return int(had[self._items].sum() + np.minimum(of_user, len(self._items)).sum())
+        had = np.diff(item_offsets)
+        reached = np.bincount(items, per_user[owners], minlength=len(had))
+        of_user = np.bincount(owners, reached[items], minlength=len(per_user))
+        return int(had[items].sum() + np.minimum(of_user, len(items)).sum())
+
+
+def both_ways(interactions: Interactions) -> tuple[Longs, Ints, Longs, Ints]:
+    """Return who had each item, and what each user had.
+
+    Where each item begins among the users, (I + 1,), and these, (n,); where each user begins among the items,
+    (U + 1,), and these, (n,).
+    """
+    by_item, items = catalogue_of(interactions), np.require(interactions.item, np.int32, ["C", "W"])
+    return by_item.offsets, by_item.users, interactions.offsets, items
+
+
+def scored(kernel: Callable[..., None], histories: csr_array, *arguments: Any) -> Tensor:
+    """Return the scores (B, I) float32 that a kernel finds for histories (B, I), each thread for its rows."""
+    out = np.zeros(histories.shape, dtype=np.float32)
+    begins, items = histories.indptr.astype(np.int64), histories.indices.astype(np.int32)
+    counts = histories.data.astype(np.float32)
+    in_threads(kernel, ranges_of(begins), begins, items, counts, *arguments, out)
+    return torch.from_numpy(out)
 
 
 @compiled

@@ -6,10 +6,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nas.baselines import BASELINES, TRAINED, Settings
+from nas.baselines import BASELINES, TRAINED, Settings, ials
 from nas.data import Interactions, PlantedConfig, Split, SplitConfig, planted, split
 from nas.model import history
 from nas.model.evaluation import evaluate
+from nas.space import SearchSpace
 from nas.space.recipe import Recipe
 
 Dense = NDArray[np.float64]
@@ -68,7 +69,7 @@ def test_a_baseline_finds_planted_blocks(name: str, blocks: Split) -> None:
     assert ndcg(blocks, name) > 0.15 > 3 * ndcg(blocks, "popularity")
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", ["ease", "slim"])
 def test_small_catalogues_are_no_obstacle(name: str, tiny: Interactions) -> None:
     assert BASELINES[name].obstacle(tiny) is None
 
@@ -190,20 +191,44 @@ def test_rp3beta_is_its_formula(small: Interactions) -> None:
     np.testing.assert_allclose(found, matrix @ kept, rtol=1e-4, atol=1e-6)
 
 
-def test_ials_fits_what_it_weighs(small: Interactions) -> None:
-    matrix = matrix_of(small)
-    settings = {"factors": 8, "confidence": 2.0, "regularisation": 3.0}
-    best = objective(scores("ials", small, settings, list(range(small.n_users))), matrix, 2.0)
-    zero = objective(np.zeros_like(matrix), matrix, 2.0)
-    assert best < 0.9 * zero
+@pytest.mark.parametrize("confidence", [0.5, 2.0])
+def test_ials_solves_the_normal_equations_of_its_items(
+    confidence: float, small: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ials, "dot_scorer", lambda users, items: (users.double(), items.double()))
+    settings = {"factors": 8, "confidence": confidence, "regularisation": 3.0}
+    users, items = (factors.numpy() for factors in BASELINES["ials"].fit(small, settings))
+    # Items are solved for last, each by users of whom those who had it weigh 1 + confidence, all others 1.
+    for had, item in zip(matrix_of(small).T, items, strict=True):
+        weighed = users.T * (1 + confidence * had)
+        due = np.linalg.solve(weighed @ users + 3.0 * np.eye(8), weighed @ had)
+        np.testing.assert_allclose(item, due, atol=1e-3)
 
 
-def objective(found: Dense, matrix: Dense, confidence: float) -> float:
-    return float(((1 + confidence * matrix) * (matrix - found) ** 2).sum())
+PRESETS = {
+    "mf-bpr": ("mf", []),
+    "ngcf": ("ngcf", ["ngcf"] * 3),
+    "gat": ("gat", ["gat"] * 2),
+    "graphsage": ("graphsage", ["sage"] * 2),
+}
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_trained_baseline_is_one_preset(name: str) -> None:
-    architecture = TRAINED[name].architecture()
+    architecture, (preset, layers) = TRAINED[name].architecture(), PRESETS[name]
+    assert architecture == SearchSpace.load(f"presets/{preset}").decode({})
+    assert [layer.aggregator for layer in architecture.learned.layers] == layers
     assert list(architecture.branches) == ["graph"]
     assert not TRAINED[name].recipe.keys() - Recipe.model_fields.keys()
+
+
+@pytest.mark.parametrize("space", ["full", "linear"])
+def test_a_baseline_that_is_a_branch_has_the_range_of_the_branch(space: str) -> None:
+    branches = SearchSpace.load(space).branches
+    for key in ("neighbours", "power", "rarity"):
+        due = {float(value) for value in getattr(branches.user, key).choices}
+        assert {settings[key] for settings in BASELINES["userknn"].grid} >= due
+    regularisation = [settings["regularisation"] for settings in BASELINES["ease"].grid]
+    reached = [float(value) for value in branches.item.regularisation.choices]
+    assert min(regularisation) <= min(reached)
+    assert max(regularisation) >= max(reached)

@@ -20,6 +20,7 @@ from nas.model.fusion import Held, fused
 from nas.model.item_weights import fit_items
 from nas.model.nearest_users import fit_users
 from nas.model.spectral import singular_vectors
+from nas.recommender import recommender
 from nas.space.architecture import Architecture
 from nas.space.closed_form import ItemBranch, UserBranch
 from nas.space.search_space import SearchSpace
@@ -36,6 +37,8 @@ SPACE: dict[str, Any] = {
 NETWORK = Architecture.model_validate({"graph": {"hidden_size": 3}})
 PLANTED = {"users": 150, "items": 90, "blocks": 6, "interactions_per_user": 10}
 KINDS = "ease", "slim", "cosine"
+# What every artefact holds, in bytes.
+RUNTIME = Path(recommender.__file__).stat().st_size
 
 
 def context_of(space: dict[str, Any], folder: Path, more: dict[str, Any] | None = None) -> Context:
@@ -171,7 +174,7 @@ def test_a_kind_of_which_nothing_may_be_had_is_not_weighed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = SPACE | {"branches": SPACE["branches"] | {"user": {"neighbours": [5, 40]}}}
-    bound = {"search": {"constraints": ["artefact_bytes <= 150000"]}}
+    bound = {"search": {"constraints": [f"artefact_bytes <= {RUNTIME + 71_000}"]}}
     own = context_of(space, tmp_path, bound)
     states = states_of(own)
     monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
@@ -184,15 +187,15 @@ def test_a_kind_of_which_nothing_may_be_had_is_not_weighed_again(
 
 
 @pytest.mark.parametrize(
-    ("least", "preferred", "users"),
-    [(152_000, "slim", True), (158_000, "slim", False), (158_000, "ease", False)],
+    ("beyond", "preferred", "users"),
+    [(73_000, "slim", True), (79_000, "slim", False), (79_000, "ease", False)],
 )
 def test_users_stand_beside_a_kind_where_there_is_room_for_them(
-    least: int, preferred: str, users: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    beyond: int, preferred: str, users: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     branches = SPACE["branches"] | {"user": {"neighbours": [5, 40]}}
     space = SPACE | {"branches": branches, "fusion": {"graph": 1, "item": 1, "user": [0, 1]}}
-    own = context_of(space, tmp_path, {"search": {"constraints": [f"artefact_bytes <= {least}"]}})
+    own = context_of(space, tmp_path, {"search": {"constraints": [f"artefact_bytes <= {RUNTIME + beyond}"]}})
     metric, states = own.experiment.metric, states_of(own)
     monkeypatch.setattr("nas.experiment.stages.branches._lightgcn", lambda _context: (NETWORK, states))
     monkeypatch.setattr("nas.experiment.stages.branches._CLOSE", 0.01)
@@ -240,10 +243,13 @@ def test_without_a_graph_branch_each_is_chosen_by_itself(context: Context) -> No
 
 
 def test_what_a_space_leaves_out_is_not_beside_a_branch(tmp_path: Path) -> None:
-    context = context_of(SPACE | {"fusion": {"graph": [0], "item": [1]}}, tmp_path)
+    # A weight of the item branch that may be 0 as well does not bring the graph branch back.
+    context = context_of(SPACE | {"fusion": {"graph": [0], "item": [0, 1]}}, tmp_path)
     choose_recipe(context)
-    _, results = settle_branches(context)
+    space, results = settle_branches(context)
     assert results["item"]["validation"] == results["item"]["alone"]
+    for weight in (0.0, 1.0):
+        assert space.decode({"fusion.item": weight}).branches.keys() == {"item"}
 
 
 def test_every_kind_climbs_from_its_own_start(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

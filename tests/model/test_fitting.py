@@ -1,4 +1,7 @@
+from collections.abc import Callable
 from itertools import cycle
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -6,12 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.data import Interactions
+from nas.experiment.trainings import Trainings
 from nas.graph.aggregators import AGGREGATORS
 from nas.model.averaging import Average
 from nas.model.evaluation import evaluate, scorer_of
 from nas.model.fitting import Fitted, Patience, fit, new_trainer, refit
 from nas.model.ranking import DivergedError
-from nas.model.training import Trainer
+from nas.model.training import Trainer, TrainingData, steps_of
 from nas.space import Architecture, GraphBranch, Layer, Recipe
 
 RECIPE = Recipe(start="noise", batches=2, learning_rate=0.02, dropout=0.0)
@@ -89,6 +94,38 @@ def test_refitting_for_the_best_number_of_epochs_gives_the_best_weights(ring: An
     assert all(torch.equal(again.tensors[name], t) for name, t in found.weights.tensors.items())
 
 
+def test_a_training_for_as_many_epochs_has_as_many_steps_in_each(ring: Any) -> None:
+    arch = one_layer("gcn")
+
+    def again(batches: int, **steps: int) -> torch.Tensor:
+        recipe = RECIPE.model_copy(update={"batches": batches})
+        return refit(arch, recipe, ring.data, epochs=2, seed=0, **steps).tensors["users"]
+
+    assert torch.equal(again(2, steps=5), again(5))
+    assert torch.equal(again(5, steps=2), again(5))
+    assert not torch.equal(again(2), again(5))
+
+
+def test_refitting_on_more_edges_has_the_steps_of_the_training_that_was_chosen(
+    make_interactions: Callable[..., Interactions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of 30 users and 400 items, two and three a user: 30 * 400 / (10 * 120) = 10 steps, and 6.
+    less, more = (
+        TrainingData.of(make_interactions([(u, 3 * u + n) for u in range(30) for n in range(each)], 30, 400))
+        for each in (2, 3)
+    )
+    recipe = Recipe(dropout=0.0)
+    assert (steps_of(less, recipe), steps_of(more, recipe)) == (10, 6)
+    taken: list[int] = []
+    step = Trainer.step
+    monkeypatch.setattr(
+        Trainer, "step", lambda self, *rest: (taken.append(self.epochs), step(self, *rest))[1]
+    )
+    context: Any = SimpleNamespace(training=less, refitting=more, folder=SimpleNamespace(path=tmp_path))
+    Trainings(context).refit(one_layer("lightgcn"), recipe, 2, 0)
+    assert [taken.count(epoch) for epoch in range(2)] == [10, 10]
+
+
 def test_what_is_kept_of_a_training_is_the_average_of_its_epochs(ring: Any) -> None:
     arch = one_layer("gcn")
     trainer = new_trainer(arch, ring.data, RECIPE, seed=0)
@@ -123,6 +160,21 @@ def test_a_training_that_diverges_ends_with_its_best_epoch(ring: Any) -> None:
     assert len(found.curve) < 20, "it has to have diverged"
     assert 0 <= found.evaluation.means["ndcg@10"] <= 1
     assert all(bool(torch.isfinite(tensor).all()) for tensor in found.weights.tensors.values())
+
+
+@pytest.mark.parametrize("sound", [0, 2])
+def test_refitting_that_diverges_ends_with_the_epochs_before(
+    sound: int, ring: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arch = one_layer("gcn")
+    expected = refit(arch, RECIPE, ring.data, epochs=sound, seed=0)
+    whole = Trainer._loss
+    monkeypatch.setattr(
+        Trainer, "_loss", lambda self, *rest: whole(self, *rest) * (torch.nan if self.epochs >= sound else 1)
+    )
+    found = refit(arch, RECIPE, ring.data, epochs=5, seed=0)
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in expected.tensors.items())
+    assert f"{sound} epochs of 5" in caplog.text
 
 
 def test_one_subnet_that_overflows_does_not_end_the_others(

@@ -45,6 +45,19 @@ def test_held_scores_are_not_those_of_the_last_block_that_a_scorer_wrote() -> No
     torch.testing.assert_close(found, standardised(users[[0, 1599]] @ items.t()), rtol=1e-4, atol=1e-4)
 
 
+def test_held_scores_are_found_in_blocks_of_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.model.fusion._BLOCK_BYTES", 4 * 6 * 100)
+    scores, sizes = draw(1600, 6), []
+
+    def scorer(users: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(users))
+        return scores[users]
+
+    held = Held(scorer, np.arange(1600), 1600)
+    assert max(sizes) == 100
+    torch.testing.assert_close(held(torch.arange(1600)), standardised(scores.clone()))
+
+
 @pytest.mark.parametrize("learned", [True, False])
 def test_a_fusion_is_the_weighted_sum_of_standardised_scores(learned: bool) -> None:
     users, items, one, two = draw(7, 4), draw(30, 4, seed=1), draw(7, 30, seed=2), draw(7, 30, seed=3)

@@ -57,6 +57,12 @@ def test_close_items_count_more_and_users_of_long_histories_less(small: Interact
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_users_without_a_history_change_no_weight(small: Interactions) -> None:
+    more = replace(small, user_ids=(*small.user_ids, "nobody", "nobody else"))
+    branch = ItemBranch(user_norm=0.5)
+    assert torch.equal(co_occurrences(more, branch), co_occurrences(small, branch))
+
+
 def test_time_of_any_unit_and_origin_gives_the_same_weights(small: Interactions) -> None:
     data = timed(small)
     assert data.timestamp is not None
@@ -275,6 +281,26 @@ def test_the_largest_weights_of_all_items_are_kept(kind: str, small: Interaction
     np.testing.assert_array_equal(found, np.where(np.abs(whole) >= bound, whole, 0))
     assert fit_items(branch, data).entries == 2 * data.n_items
     assert len(set((found != 0).sum(0))) > 1
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        ItemBranch(regularisation=5.0),
+        ItemBranch(regularisation=5.0, neighbours=2),
+        ItemBranch(kind="cosine", neighbours=3),
+        ItemBranch(kind="slim", l1=4.0, regularisation=1.0),
+    ],
+    ids=["dense", "largest", "nearest", "fewer than items"],
+)
+def test_a_history_costs_the_weights_of_its_items(branch: ItemBranch, small: Interactions) -> None:
+    model = fit_items(branch, small)
+    done = dense(small) @ (weights_of(branch, small) != 0).sum(1)
+    sizes = (small.n_users, small.n_items, len(small))
+    found = history_costs(model, *sizes)
+    assert found["refresh_macs"] == done.sum() > 0
+    if branch.kind == "slim":
+        assert found["parameters"] < small.n_items
 
 
 @given(st.integers(0, 99), st.integers(0, 7), st.booleans())

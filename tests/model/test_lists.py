@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -71,10 +72,18 @@ def cosine_of_pairs(ranked: NDArray[np.int32], history: Interactions) -> float:
     return float(np.mean(means))
 
 
-@pytest.fixture(params=[0, 5_000], ids=["by users", "by pairs"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[0, 8, 5_000], ids=["by users", "both", "by pairs"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Catalogues of more items, and of fewer, than those whose cosines are held."""
     monkeypatch.setattr("nas.model.lists._FEW_ITEMS", request.param)
+    monkeypatch.setattr("nas.model.lists._MOSTLY", 0.0)
+    catalogue_of.cache_clear()
+    yield
+    catalogue_of.cache_clear()
+
+
+def most_popular(history: Interactions, count: int) -> NDArray[np.int64]:
+    return np.argsort(-np.bincount(history.item, minlength=history.n_items), kind="stable")[:count]
 
 
 @pytest.mark.usefixtures("way")
@@ -82,7 +91,8 @@ def test_diversity_is_one_less_the_mean_cosine_of_pairs(tiny: Interactions, smal
     rng = np.random.default_rng(0)
     for history in (tiny, small):
         ranked = np.stack([rng.permutation(history.n_items)[:5] for _ in range(9)]).astype(np.int32)
-        ranked[2, 3:] = ranked[4, 1:] = -1
+        ranked[:5] = rng.permuted(np.tile(most_popular(history, 8), (5, 1)), axis=1)[:, :5]
+        ranked[2, 3:] = ranked[4, 1:] = ranked[7, 3:] = -1
         expected = 1 - cosine_of_pairs(ranked, history)
         assert diversity(ranked, catalogue_of(history)) == pytest.approx(expected)
 
@@ -94,3 +104,26 @@ def test_diversity_of_likes_and_of_strangers(make_interactions: Callable[..., In
     assert diversity(np.array([[0, 2]], np.int32), items) == 1.0
     assert diversity(np.array([[0, 3]], np.int32), items) == 1.0, "nobody had the last one"
     assert diversity(np.array([[0, -1]], np.int32), items) == 0.0, "one item is no pair"
+
+
+def test_lists_of_popular_items_are_not_gone_through_by_users(
+    small: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.model.lists._FEW_ITEMS", 10)
+    monkeypatch.setattr("nas.model.lists._similarity", None)
+    catalogue = replace(catalogue_of(small))
+    ranked = np.random.default_rng(0).permuted(np.tile(most_popular(small, 10), (7, 1)), axis=1)[:, :4]
+    found = diversity(ranked.astype(np.int32), catalogue)
+    assert found == pytest.approx(1 - cosine_of_pairs(ranked, small))
+    assert catalogue.cosines.shape == (10, 10)
+
+
+def test_cosines_that_few_lists_can_do_with_are_not_held(
+    small: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.model.lists._FEW_ITEMS", 10)
+    catalogue = replace(catalogue_of(small))
+    popular, rare = most_popular(small, 30)[:4], most_popular(small, 30)[-4:]
+    ranked = np.stack([popular, rare, rare]).astype(np.int32)
+    assert diversity(ranked, catalogue) == pytest.approx(1 - cosine_of_pairs(ranked, small))
+    assert "cosines" not in vars(catalogue)

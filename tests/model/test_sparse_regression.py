@@ -3,8 +3,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from nas.data import Interactions
 from nas.model import sparse_regression as module
+from nas.model.co_occurrences import co_occurrences
 from nas.model.sparse_regression import sparse_regression
+from nas.space.closed_form import ItemBranch
 
 Dense = NDArray[np.float64]
 
@@ -18,8 +21,14 @@ def gram_of(seed: int, users: int, items: int, share: float) -> Dense:
     return matrix.T @ matrix
 
 
-def solved(gram: Dense, l1: float, l2: float, tolerance: float = 1e-5) -> Dense:
-    return sparse_regression(torch.from_numpy(gram).float(), l1, l2, tolerance).toarray().astype(np.float64)
+def solved(gram: Dense, l1: float, l2: float) -> Dense:
+    return sparse_regression(torch.from_numpy(gram).float(), l1, l2).toarray().astype(np.float64)
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solved until rounding is all that is left."""
+    monkeypatch.setattr(module, "TOLERANCE", 1e-5)
 
 
 @pytest.mark.parametrize("l2", [3.0, 100.0])
@@ -68,3 +77,13 @@ def test_columns_do_not_depend_on_blocks_threads_or_the_order_in_memory(
         assert np.array_equal(sparse_regression(gram.t().contiguous().t(), 1.0, 10.0).toarray(), first)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_co_occurrences_are_not_copied(small: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    gram, read = co_occurrences(small, ItemBranch(kind="slim")), set()
+    solve = module._solve
+    monkeypatch.setattr(
+        module, "_solve", lambda matrix, *rest: (read.add(matrix.ctypes.data), solve(matrix, *rest))
+    )
+    sparse_regression(gram, 1.0, 10.0)
+    assert read == {gram.data_ptr()}

@@ -300,19 +300,3 @@ def test_weight_decay_is_the_squared_length_of_what_the_step_uses(
     users, items = (store.tensors[name].detach()[:, :16] for name in ("users", "items"))
     expected = users.square().sum(1).mean() + items.square().sum(1).mean()
     assert loss(0.5) - loss(0.0) == pytest.approx(0.5 * float(expected), rel=1e-4)
-
-
-def test_the_graph_of_training_data_holds_its_interactions_only(
-    small: Interactions,
-) -> None:
-    # A planted leak: one held-out pair in the graph would show as an edge more and a degree more.
-    train = small.select(np.arange(len(small)) % 5 != 0)
-    graph = TrainingData.of(train).graph
-    held_out = small.select(np.arange(len(small)) % 5 == 0)
-    columns = graph.edges.column.long() - graph.n_users
-    at = graph.edges.row < graph.n_users
-    edges = set(zip(graph.edges.row[at].tolist(), columns[at].tolist(), strict=True))
-    assert edges == set(zip(train.user.tolist(), train.item.tolist(), strict=True))
-    assert edges.isdisjoint(zip(held_out.user.tolist(), held_out.item.tolist(), strict=True))
-    degrees = np.bincount(train.user, minlength=train.n_users)
-    assert np.array_equal(graph.edges.degree[: graph.n_users].numpy(), degrees)

@@ -13,9 +13,11 @@ from nas.experiment.progress import stage
 from nas.experiment.stages.fusion import States, validation_scorer, weigh
 from nas.experiment.stages.judging import ALONE
 from nas.experiment.stages.partners import with_partners
+from nas.experiment.statistics import deviation
 from nas.experiment.team import Job
 from nas.model.evaluation import evaluate, final_states
 from nas.model.fitting import Fitted
+from nas.model.training import steps_of
 from nas.model.weights import Weights
 from nas.search.constraints import merit
 from nas.search.loop import Candidate
@@ -76,8 +78,9 @@ def retrain(context: Context, architecture: Architecture, recipe: Recipe, *, of:
     its fusion; `id` is that of what was asked for.
 
     Returns:
-        {id, name (of its folder), architecture, description, recipe, seeds, epochs, validation (means over seeds), spread
-        (standard deviation over seeds), graph (validation of the graph branch alone), costs (in service), curve, seconds}.
+        {id, name (of its folder), architecture, description, recipe, seeds, epochs, steps (of an epoch),
+        validation (means over seeds), spread (standard deviation over seeds), graph (validation of the graph
+        branch alone), costs (in service), curve, seconds}.
     """
     path = result_file(architecture, of)
     if not (context.folder.path / path).exists():
@@ -108,8 +111,9 @@ def _train(context: Context, architecture: Architecture, recipe: Recipe, name: s
         "recipe": recipe.model_dump(mode="json"),
         "seeds": seeds,
         "epochs": round(float(np.median([one.epochs for one in fitted]))) if fitted else 0,
+        "steps": steps_of(context.training, recipe) if fitted else 0,
         "validation": {key: float(np.mean([m[key] for m in means])) for key in means[0]},
-        "spread": {key: float(np.std([m[key] for m in means])) for key in means[0]},
+        "spread": {key: deviation([m[key] for m in means]) for key in means[0]},
         "graph": fitted[0].evaluation.means if fitted else None,
         "costs": context.costs(weighed),
         "curve": fitted[0].curve if fitted else [],
