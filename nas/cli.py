@@ -209,9 +209,10 @@ def export_command(
         _print_json({"folder": str(folder), "bytes": size, "precision": precision} | found)
         return
     print(folder)
+    part = "a random tenth of its data" if everything or data is not None else "the validation part"
     for metric, values in found.items():
         print(
-            f"{size:,} bytes; {metric} of the validation part, which it was fitted on: float32 "
+            f"{size:,} bytes; {metric} of {part}, which it was fitted on: float32 "
             f"{values['float32']:.4f}, {precision} {values[precision]:.4f}, {values['lost']:.2%} lost"
         )
 
@@ -266,6 +267,8 @@ def check_command(
     if space.recipe:
         console.print(recipe)
     print(f"\nA sample ({sample.id}):\n{picture(sample)}")
+    if space.branches.graph is None:
+        print("\nA search needs a graph branch, and this space has none: add branches.graph")
 
 
 def _print_json(value: Any) -> None:
@@ -311,6 +314,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _fail(f"{error.filename}: too long; a name may have 255 bytes, a path 4,095", 2)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         _fail(
@@ -325,5 +330,6 @@ def main() -> None:
 
 
 def _fail(line: str, code: int) -> None:
-    print(f"nas: {line}", file=sys.stderr)
+    if line:
+        print(f"nas: {line}", file=sys.stderr)
     sys.exit(code)

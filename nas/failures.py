@@ -6,13 +6,15 @@ from nas.model.ranking import DivergedError
 
 
 def known(error: Exception) -> tuple[str, int]:
-    """Return the line and the exit code of a failure that can be foreseen; raise any other again."""
+    """Return line ("": all is said) and exit code of a failure that is foreseen; raise any other again."""
     # Typer's own complaints about the command line: a misspelt option, a missing argument.
     message = getattr(error, "format_message", None)
     if message is not None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "nas"
-        return f"{' '.join(message().split()).removesuffix('.')}; try `{command} --help`", 2
+        # Empty where no command was given: the help is shown already, and says it all.
+        words = " ".join(message().split()).removesuffix(".")
+        return (f"{words}; try `{command} --help`" if words else ""), 2
     if isinstance(error, DivergedError):
         return one_line(error), 1
     if any(words in str(error) for words in ("No space left", "disk is full")):

@@ -235,5 +235,5 @@ def _tested(context: Context, recipe: Recipe, best: dict[str, Any]) -> list[floa
     seed = context.experiment.search.seed
     weights = context.trainings.refit(architecture, recipe, best["epochs"], seed)
     scorer = scorer_of(architecture, weights, context.refitting.graph)
-    found = evaluate(scorer, context.train_and_valid, context.read_test(), context.experiment.ks)
+    found = evaluate(scorer, context.train_and_valid, context.read_test("search"), context.experiment.ks)
     return [round(float(value), 6) for value in found.values[context.experiment.metric]]

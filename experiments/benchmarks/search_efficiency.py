@@ -25,7 +25,7 @@ from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.folder import RunFolder
 from nas.experiment.stages.recipe import choose_recipe, recipe_of
-from nas.experiment.statistics import paired_bootstrap
+from nas.experiment.statistics import deviation, paired_bootstrap
 from nas.search.hypervolume import Hypervolume
 from nas.space.recipe import Recipe
 
@@ -61,6 +61,22 @@ def fixed_recipe(data: str, given: Path | None, folder: RunFolder) -> Recipe:
         found = held
     folder.write_json("recipe.json", found)
     return recipe_of(found)
+
+
+def check_asked(data: str, seconds: float, folder: RunFolder) -> None:
+    """Write down what the results of a folder are of; UserError where it holds those of something else."""
+    asked = {
+        "experiment": experiment_of(data, 0).resolved(),
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+    }
+    held = folder.read_json("asked.json") or asked
+    others = [name for name, value in asked.items() if held[name] != value]
+    if others:
+        raise UserError(
+            f"{folder.path}: holds results that differ in {', '.join(others)}; give another --folder"
+        )
+    folder.write_json("asked.json", asked)
 
 
 def results(
@@ -138,7 +154,7 @@ def rows(data: str, seconds: float, all_found: list[Found]) -> Iterator[dict[str
             "trained": statistics.median(len(found["trained"]) for found in ours),
             "scored": statistics.median(found["scored"] for found in ours),
             "validation": _rounded(statistics.fmean(last)),
-            "deviation": _rounded(statistics.pstdev(last)),
+            "deviation": _rounded(deviation(last)),
             "validation_at": {f"{share:g}": _mean_at(quality, share * seconds) for share in MOMENTS},
             "hypervolume_at": {f"{share:g}": _mean_at(volume, share * seconds) for share in MOMENTS},
             "test": _rounded(mean),
@@ -203,6 +219,7 @@ def main(
     name = experiment_of(data, 0).name
     kept = RunFolder(folder or Path("results") / "search-efficiency" / f"{name}-{seconds:g}")
     kept.path.mkdir(parents=True, exist_ok=True)
+    check_asked(data, seconds, kept)
     fixed = fixed_recipe(data, recipe, kept)
     all_found = list(results(data, chosen, seeds, seconds, fixed, kept))
     made = list(rows(name, seconds, all_found))

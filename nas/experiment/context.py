@@ -139,8 +139,7 @@ class Context:
     @property
     def data_name(self) -> str:
         """What to call the data."""
-        data = self.experiment.data
-        return data.source or (data.path or data.train or Path("data")).name
+        return self.experiment.data_name
 
     @property
     def train(self) -> Interactions:
@@ -193,10 +192,11 @@ class Context:
         """All processes that work in the folder."""
         return Team(self)
 
-    def read_test(self) -> Interactions:
-        """Return the test part, and write down that it was read. Only the last stage calls this."""
+    def read_test(self, by: str) -> Interactions:
+        """Return the test part, and note when and by what it was read. Only the last stage calls this."""
         readings = self.folder.read_json("test_reads.json") or []
-        self.folder.write_json("test_reads.json", [*readings, {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}])
+        reading = {"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "by": by}
+        self.folder.write_json("test_reads.json", [*readings, reading])
         return self._split.test
 
     def done(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

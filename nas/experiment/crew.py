@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_limits
 from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.model.training import epoch_cost
-from nas.search.objectives import MEASURED
 
 # Edges of an epoch below which a run ends before a process more has begun, and threads wait for one another longer than
 # they work. ML-100K has 600,000.
@@ -47,7 +46,7 @@ def check_workers(asked: int | None) -> None:
         raise UserError(f"workers: expected a whole number of at least 1, but got {asked!r}")
 
 
-def crew_of(context: Context, asked: int | None = None) -> Crew:
+def crew_of(context: Context, asked: int | None) -> Crew:
     """Return who shares the work: as many processes as asked for, or one a core as far as that pays and memory reaches.
 
     Two threads train a network of ML-100K 1.2 to 1.4 times as fast as one does; two processes train two at once. From
@@ -59,7 +58,7 @@ def crew_of(context: Context, asked: int | None = None) -> Crew:
         return Crew(asked, begun or max(1, cores // asked))
     experiment, data = context.experiment, context.interactions
     cost = epoch_cost(data.n_users, data.n_items, len(data))
-    if context.device.type != "cpu" or set(MEASURED) & set(experiment.search.objectives):
+    if context.device.type != "cpu" or experiment.search.timed:
         return Crew(1, begun or cores)
     if cost < _SMALL:
         return Crew(1, begun or 1)

@@ -20,7 +20,7 @@ from nas.experiment.stages.contest import contest
 from nas.experiment.stages.export import export
 from nas.experiment.stages.recipe import choose_recipe, recipe_of
 from nas.experiment.stages.retrain import retrain_best
-from nas.experiment.stages.search import run_search
+from nas.experiment.stages.search import dismiss_candidates, run_search
 from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.stages.test import judge, judge_baselines
 from nas.experiment.summary import summarise
@@ -100,7 +100,7 @@ def _open(experiment: Given, run: Path | str | None, overrides: tuple[str, ...],
     elif isinstance(experiment, Mapping):
         chosen = Experiment.parse(dict(experiment), "experiment", Path(), overrides)
     else:
-        chosen = Experiment.load(experiment or DEFAULT, overrides)
+        chosen = Experiment.load(DEFAULT if experiment is None else experiment, overrides)
     return Context.open(chosen, Path(run) if run is not None else Path("results") / (chosen.name + suffix))
 
 
@@ -124,16 +124,21 @@ def _at_work(context: Context, workers: int | None) -> Iterator[None]:
         yield
     context.team.dismiss()
     context.trainings.dismiss()
+    dismiss_candidates(context)
 
 
 def _make_summary(context: Context, clock: Clock) -> dict[str, Any]:
-    folder = context.folder
-    context.team.post(baseline_jobs(context))
+    folder, timed = context.folder, context.experiment.search.timed
+    # Nothing else is at work while a search takes times.
+    if not timed:
+        context.team.post(baseline_jobs(context))
     chosen = choose_recipe(context)
     recipe = recipe_of(chosen)
     _, supernet = train_supernet(context, recipe)
     space, branches = settle_branches(context)
     found = run_search(context, space)
+    if timed:
+        context.team.post(baseline_jobs(context))
     retrained = retrain_best(context, space, found, recipe)
     baselines = tune_baselines(context)
     retrained, tuning = contest(context, space, retrained, chosen, baselines)

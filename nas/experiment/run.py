@@ -10,8 +10,10 @@ from nas.experiment.crew import check_workers, with_threads
 from nas.experiment.everything import with_everything, with_newer
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import fitted_on, headline
+from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import additions_of, export, ridge_file
-from nas.experiment.stages.fidelity import measure_fidelity
+from nas.experiment.stages.fidelity import check_measurable, measure_fidelity
+from nas.experiment.stages.partners import with_partners
 from nas.experiment.stages.recipe import recipe_of
 from nas.experiment.stages.retrain import retrain
 from nas.experiment.stages.supernet import train_supernet
@@ -68,16 +70,20 @@ class Run:
             What `nas.search.fidelity.rank_fidelity` says, with a row an architecture.
 
         Raises:
-            UserError: the run has not come to its end, or its space holds fewer than five graph branches.
+            UserError: the run has not come to its end, a number is too small, or the run's space holds fewer
+                than five graph branches.
         """
         check_workers(workers)
-        summary, context = self.summary, self.opened()
+        summary, recipe = self.summary, recipe_of(self._finished("recipe.json"))
+        check_measurable(self.experiment, n, seeds, seed)
+        context = self.opened()
         with self.folder.locked():
-            recipe = recipe_of(self._finished("recipe.json"))
-            with at_work(context, workers):
-                weights, _ = train_supernet(context, recipe)
-                found = measure_fidelity(context, weights, recipe, n, seeds, seed)
-            context.team.dismiss()
+            try:
+                with at_work(context, workers):
+                    weights, _ = train_supernet(context, recipe)
+                    found = measure_fidelity(context, weights, recipe, n, seeds, seed)
+            finally:
+                context.team.dismiss()
             self.folder.write_json("fidelity.json", found)
             summary = summary | {"fidelity": {key: value for key, value in found.items() if key != "rows"}}
             self.folder.write_json("summary.json", summary)
@@ -87,13 +93,16 @@ class Run:
     def retrain(self, architecture_id: str) -> dict[str, Any]:
         """Train one architecture of the search from scratch, as the best were; return its validation result.
 
+        It is weighed with all closed-form branches of the space, as those were.
+
         Raises:
             UserError: no trial of the run has this architecture.
         """
         architecture, recipe = self._architecture(architecture_id), recipe_of(self._finished("recipe.json"))
         context = self.opened()
         with self.folder.locked(), with_threads(context.threads):
-            return retrain(context, architecture, recipe)
+            space, _ = settle_branches(context)
+            return retrain(context, with_partners(context, space, architecture), recipe)
 
     def export(
         self,
@@ -119,9 +128,14 @@ class Run:
 
         Raises:
             UserError: the architecture was not retrained, the folder holds something else, no such precision, an
-                option's library is not installed, `ann` is asked of several branches, or `data` cannot be read or is too
-                large for a branch; nothing is written.
+                option's library is not installed, `ann` is asked of several branches, `everything` and `data`
+                are both given, or `data` cannot be read or is too large for a branch; nothing is written.
         """
+        if everything and data is not None:
+            raise UserError(
+                f"--everything --data {data}: the former is fitted on the run's data, the latter on that "
+                "file; give one"
+            )
         if precision not in PRECISIONS:
             raise UserError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
         winner = self.summary["winner"]["id"]

@@ -1,5 +1,7 @@
 """Intervals, not single numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nas.model.metrics import Floats
@@ -7,6 +9,11 @@ from nas.randomness import stream
 
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of what a sample was drawn from (n - 1); 0 of a single value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def paired_bootstrap(ours: Floats, theirs: Floats, seed: int) -> list[float]:

@@ -11,6 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from nas.errors import UserError
 from nas.experiment.config import Experiment
+from nas.experiment.folder import RunFolder
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -48,9 +49,14 @@ def open_journal(experiment: Experiment, run: Path, name: str) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
-def study_name(experiment: Experiment, kind: str) -> str:
-    """Name a study: plain in the run's own database; in a shared one, by the experiment with all its settings."""
+def study_name(experiment: Experiment, folder: RunFolder, kind: str) -> str:
+    """Name a study: plain in the run's own database; in a shared one, by settings, data and folder.
+
+    Values are only worth something beside the supernet and the recipe that found them, and these are the
+    folder's. A run whose folder is moved before its end searches anew.
+    """
     if experiment.search.storage is None:
         return kind
-    settings = json.dumps(experiment.resolved(), sort_keys=True)
-    return f"{experiment.name}-{kind}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    run = [experiment.resolved(), folder.read_json("data.json"), str(folder.path.resolve())]
+    digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+    return f"{experiment.name}-{kind}-{digest[:8]}"

@@ -24,7 +24,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the contents of `summary.json`; `retrained` is best first, `seconds_total` wall-clock.
 
-    `seconds` of the stages are those of work, which several processes may have done at once.
+    `seconds` of a stage are those of its work, which several processes may have done at once; of `search` and
+    `test`, they are wall-clock.
     """
     experiment, winner = context.experiment, retrained[0]
     architecture = Architecture.model_validate(winner["architecture"])

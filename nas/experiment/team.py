@@ -104,14 +104,19 @@ class Team:
     def each(self, jobs: Sequence[Job]) -> Iterator[None]:
         """Do the jobs together with whoever else is there; yield as often as there are any, when the next one is done.
 
-        An exception comes out of whoever finds the job not done: a worker leaves what it cannot do.
+        An exception comes out of whoever finds the job not done: a worker leaves what it cannot do. Who asks
+        for no more takes back the jobs that nobody has begun.
         """
         self.post(jobs)
-        for n, job in enumerate(jobs):
-            while not self._done(job):
-                if not any(self.attempt(one) for one in jobs[n:]):
-                    time.sleep(_PAUSE)
-            yield
+        try:
+            for n, job in enumerate(jobs):
+                while not self._done(job):
+                    if not any(self.attempt(one) for one in jobs[n:]):
+                        time.sleep(_PAUSE)
+                yield
+        finally:
+            for job in jobs:
+                (self._path / job.file).unlink(missing_ok=True)
 
     def attempt(self, job: Job) -> bool:
         """Do a job unless it is done or another process does it; return whether it was done here."""

@@ -87,8 +87,9 @@ def rank_fidelity(
         {n, seeds, kendall_tau, interval, spearman, spearman_interval, top_quarter (tau among the best by truth),
         top1_regret, top5_regret, top10_regret (relative: what the best of the k best by score lacks of the best of all,
         as a share of that), ceiling (tau of one training seed against another, mean over pairs; None with one seed),
-        ceiling_interval, trivial ({name: {kendall_tau, lead [low, mean, high] of the scores' tau over it}}), strata
-        ({name: {n, kendall_tau}})}.
+        ceiling_interval, trivial ({name: {kendall_tau, lead [low, mean, high] of the scores' tau over the size
+        of that}}), strata ({name: {n, kendall_tau}})}. A trivial predictor knows as much where less of it is
+        better: it is read in the direction that its tau on all N has, in every resample too.
     """
     truth = trained.mean(1)
     n, n_seeds = trained.shape
@@ -103,10 +104,10 @@ def rank_fidelity(
     best_quarter = truth >= np.quantile(truth, 0.75)
     trivial = {}
     for name, values in predictors.items():
-        theirs = _resampled(kendall, values, truth, draws)
         ours, tau = kendall(scores, truth) or 0.0, kendall(values, truth)
+        theirs = np.sign(tau or 0.0) * _resampled(kendall, values, truth, draws)
         low, high = _interval(taus - theirs)
-        trivial[name] = {"kendall_tau": tau, "lead": [low, ours - (tau or 0.0), high]}
+        trivial[name] = {"kendall_tau": tau, "lead": [low, ours - abs(tau or 0.0), high]}
     return {
         "n": n,
         "seeds": n_seeds,

@@ -67,7 +67,7 @@ class Candidate:
         architecture: canonical.
         values: metrics and costs by name; costs alone where they break a constraint, for then it was not evaluated.
         cached: whether the values came from an earlier trial of the same architecture.
-        seconds: of the evaluation.
+        seconds: wall-clock that the search spent on its values: near 0 where others found them meanwhile.
         finished: seconds since the epoch.
         violations: the constraints that it breaks, with their excess (see `Constraint.excess`).
     """

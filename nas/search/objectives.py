@@ -24,7 +24,8 @@ _LONGEST = 1e9
 def direction(name: str) -> Direction:
     """Return whether an objective is raised or lowered; UserError if there is no such objective."""
     quality, at, k = name.partition("@")
-    if quality in QUALITIES and at and k.isascii() and k.isdigit() and int(k) > 0:
+    # Metrics are kept by name: 020 would be another than 20, and found nowhere.
+    if quality in QUALITIES and at and k.isascii() and k.isdigit() and not k.startswith("0"):
         return "minimize" if quality == "gini" else "maximize"
     if name in COSTS:
         return "minimize"

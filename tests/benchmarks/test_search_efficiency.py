@@ -107,6 +107,17 @@ def test_a_given_recipe_is_everybodys(data: str, tmp_path: Path) -> None:
         compare(data, tmp_path, methods="random", seconds=0.7, recipe=given)
 
 
+def test_results_of_something_else_are_not_taken(data: str, tmp_path: Path) -> None:
+    compare(data, tmp_path, methods="random", seconds=0.7)
+    before = (tmp_path / "kept" / "asked.json").read_bytes()
+    with pytest.raises(UserError, match=r"kept: holds results that differ in seconds; give another --folder"):
+        compare(data, tmp_path, methods="random", seconds=0.8)
+    Path(data).write_text(yaml.safe_dump(EXPERIMENT | {"name": "other"}))
+    with pytest.raises(UserError, match="differ in experiment;"):
+        compare(data, tmp_path, methods="random", seconds=0.7)
+    assert (tmp_path / "kept" / "asked.json").read_bytes() == before
+
+
 def test_a_method_that_is_none_is_said(data: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown method 'magic'; expected one of .*supernet-nsga2"):
         compare(data, tmp_path, methods="random,magic")

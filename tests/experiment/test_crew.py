@@ -59,7 +59,7 @@ def test_there_are_as_many_processes_as_pay(
     context = opened(UNSET | change, tmp_path)
     on_machine(monkeypatch, cores, gigabytes)
     monkeypatch.setattr(crew, "epoch_cost", lambda *_: edges)
-    assert crew_of(context) == expected
+    assert crew_of(context, None) == expected
     assert crew_of(context, 7) == Crew(7, change.get("threads", max(1, cores // 7)))
 
 
@@ -67,12 +67,12 @@ def test_processes_that_hold_many_scores_are_fewer(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(crew, "_SMALL", 0)
     on_machine(monkeypatch, 8, 16)
     context = opened(UNSET, tmp_path)
-    assert crew_of(context) == Crew(8, 1)
+    assert crew_of(context, None) == Crew(8, 1)
     # Four gigabytes of 60 users and 50 items, and one for all else.
     monkeypatch.setattr(crew, "_SCORES_HELD", 2**32 // (4 * 60 * 50))
-    assert crew_of(context) == Crew(3, 2)
+    assert crew_of(context, None) == Crew(3, 2)
     judged = UNSET | {"search": UNSET["search"] | {"users": 15}}
-    assert crew_of(opened(judged, tmp_path / "few")) == Crew(8, 1)
+    assert crew_of(opened(judged, tmp_path / "few"), None) == Crew(8, 1)
 
 
 def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import supernet_ablation
@@ -102,12 +103,30 @@ def test_no_finished_run_no_measurement(
     nas.search(TINY | {"search_space": "presets/lightgcn"}, tmp_path / "one")
     with pytest.raises(UserError, match="at least 5"):
         nas.Run(tmp_path / "one").fidelity()
-    assert not (tmp_path / "one" / "fidelity").exists()
+    for wrong, named in (
+        ({"n": 2}, "n: expected a whole number of at least 5, but got 2"),
+        ({"seeds": 0}, "seeds: expected a whole number of at least 1"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0"),
+    ):
+        with pytest.raises(UserError, match=named):
+            nas.Run(tmp_path / "one").fidelity(**wrong)
+    assert not {path.name for path in (tmp_path / "one").iterdir()} & {"fidelity", "jobs"}
     monkeypatch.setattr("sys.argv", ["nas", "fidelity", str(tmp_path / "one"), "--n", "2"])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2
     assert "5" in capsys.readouterr().err
+
+
+def test_a_measurement_that_fails_leaves_no_jobs(run: nas.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(context: Any, *_: Any) -> None:
+        assert context.team.threads == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.experiment.run.measure_fidelity", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run.fidelity(n=5, seeds=1)
+    assert not (run.path / "jobs").exists()
 
 
 def test_the_command_prints_the_rankings(

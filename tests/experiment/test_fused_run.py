@@ -1,6 +1,8 @@
 """A run over a space with every branch, and with every baseline."""
 
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,13 @@ import nas
 from nas.baselines import BASELINES, TRAINED
 from nas.cli import main
 from nas.experiment.context import Context
+from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.fusion import full_scorer
-from nas.experiment.stages.retrain import refitted_states
+from nas.experiment.stages.recipe import recipe_of
+from nas.experiment.stages.retrain import refitted_states, retrain_best
+from nas.experiment.storage import open_storage
 from nas.model.ranking import top_items
+from nas.search.loop import candidates, open_study
 from nas.space import Architecture
 
 FUSED: dict[str, Any] = TINY | {
@@ -135,6 +141,25 @@ def ranks_as_its_branches(run: nas.Run, result: dict[str, Any], folder: Path) ->
             assert [one.item for one in found] == [ids[n] for n in row]
 
 
+def test_what_is_retrained_later_is_weighed_as_the_best_were(run: nas.Run, tmp_path: Path) -> None:
+    later, then = (nas.Run(shutil.copytree(run.path, tmp_path / name)) for name in ("later", "then"))
+    context = Context.open(then.experiment, then.path)
+    known = {result["id"] for result in retrained(run)}
+    trials = candidates(
+        open_study(open_storage(then.experiment, then.path), "search", then.experiment.search.objectives)
+    )
+    lone = [
+        one
+        for one in trials
+        if one.architecture.branches.keys() == {"graph"} and one.architecture.id not in known
+    ]
+    space, _ = settle_branches(context)
+    (best,) = retrain_best(context, space, lone[:1], recipe_of(then.folder.read_json("recipe.json")))
+    found = later.retrain(best["id"])
+    assert len(found["architecture"]) > 1, "what it lacked in the search helps beside it"
+    assert {**found, "seconds": 0} == {**best, "seconds": 0}
+
+
 def test_an_export_of_fewer_bits_says_what_it_lost(
     run: nas.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +183,11 @@ def test_an_export_of_fewer_bits_says_what_it_lost(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(again)
     assert "ndcg@20 of the validation part" in lines[1]
+    monkeypatch.setattr(sys, "argv", [*command, "float16", "--everything"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "ndcg@20 of a random tenth of its data, which it was fitted on" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", [*command, "int4"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -186,8 +216,14 @@ def test_a_fusion_can_be_asked_in_onnx_but_has_no_index(
 
 def test_the_report_draws_every_branch(run: nas.Run) -> None:
     page = run.report().read_text(encoding="utf-8")
-    assert "item" in page
-    assert "gfcf" in page.lower()
+    (drawing,) = re.findall(r'<svg[^>]* class="drawing">.*?</svg>', page, re.DOTALL)
+    winner = Architecture.model_validate(run.summary["winner"]["architecture"])
+    assert len(winner.branches) > 1
+    titles = re.findall(r'class="title">([^<]+)<', drawing)
+    drawn = {name.capitalize() for name in winner.branches if name != "graph"}
+    drawn |= {"User embeddings", "Item embeddings"} if winner.graph else set()
+    assert drawn <= set(titles)
+    assert "Fused score" in titles
 
 
 def test_the_quality_table_has_a_row_a_model(run: nas.Run, tmp_path: Path) -> None:

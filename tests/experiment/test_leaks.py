@@ -146,5 +146,5 @@ def test_choices_depend_on_validation_and_never_on_test(
     other_valid = Split(parts.train, moved(parts.valid, whole, 0), parts.test)
     assert choices(context(other_valid, "three")) != expected
     assert not (chosen.folder.path / "test_reads.json").exists()
-    chosen.read_test()
-    assert len(chosen.folder.read_json("test_reads.json") or []) == 1
+    chosen.read_test("search")
+    assert [one["by"] for one in chosen.folder.read_json("test_reads.json")] == ["search"]

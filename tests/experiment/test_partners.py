@@ -6,7 +6,7 @@ from tiny_experiment import TINY
 
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
-from nas.experiment.stages.contest import contest
+from nas.experiment.stages.contest import _within_limits, contest
 from nas.experiment.stages.partners import closed_form_branches, with_partners
 from nas.experiment.stages.retrain import retrain, retrain_best
 from nas.search.loop import Candidate
@@ -70,6 +70,20 @@ def test_what_costs_too_much_is_not_added(tmp_path: Path) -> None:
     assert item < spectral
     context = opened(tmp_path / "bound", constraints=[f"artefact_bytes <= {item}"])
     assert with_partners(context, space, ALONE).branches.keys() == {"graph", "item"}
+
+
+def test_what_is_known_competes_by_the_parts_that_the_space_holds(tmp_path: Path) -> None:
+    free = opened(tmp_path / "free")
+    layers = [{"aggregator": "lightgcn"}]
+    network = Architecture.model_validate({"graph": {"hidden_size": 8, "layers": layers}})
+    whole = with_partners(free, free.experiment.search_space, network)
+    less = f"refresh_macs <= {free.costs(whole)['refresh_macs'] - 1}"
+    pairs = {("graph", "spectral"), ("graph", "item"), ("spectral", "item")}
+    for weights, expected in (([1, 0], pairs), ([1], pairs - {("spectral", "item")})):
+        fusion = FUSION | {"graph": weights}
+        context = opened(tmp_path / str(len(weights)), fusion=fusion, constraints=[less])
+        found = _within_limits(context, context.experiment.search_space, whole)
+        assert {tuple(part.branches) for part in found} == expected
 
 
 def judged(architecture: Architecture, fused: float, alone: float) -> Candidate:

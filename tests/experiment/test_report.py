@@ -27,6 +27,7 @@ from nas.experiment.report.sections.pareto import pair_front
 from nas.experiment.report.verdict import outcome
 from nas.experiment.report.wording import decimal, duration, listed, metric_name, name_of
 from nas.search.constraints import Constraint
+from nas.search.fidelity import rank_fidelity
 from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate
 from nas.search.pareto import front, front_mask, losses
@@ -123,8 +124,13 @@ def summary_of(experiment: Experiment, found: list[Candidate], winner: Candidate
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Make:
-    def make(n: int = 40, objectives: tuple[str, ...] = OBJECTIVES, constant: bool = False) -> RunFolder:
-        space = SearchSpace.load("graph").model_dump(mode="json", exclude_none=True)
+    def make(
+        n: int = 40,
+        objectives: tuple[str, ...] = OBJECTIVES,
+        constant: bool = False,
+        searched: str = "graph",
+    ) -> RunFolder:
+        space = SearchSpace.load(searched).model_dump(mode="json", exclude_none=True)
         experiment = Experiment.parse(
             {
                 "name": "made-up",
@@ -409,6 +415,41 @@ def test_few_trials_and_constant_values_are_reported_too(make_run: Make, n: int,
 def test_what_matters_is_said_in_words(make_run: Make) -> None:
     text = Page(report_of(make_run(200))).text
     assert re.search(r"hidden_size explains 9\d\s% of the variation of ndcg@20", text)
+    assert "Never varied" not in text
+
+
+def test_what_never_varied_is_no_part_of_what_matters(make_run: Make) -> None:
+    text = Page(report_of(make_run(200, searched="full"))).text
+    (said,) = re.findall(r"hidden_size explains 9\d\s% [^.]*\.", text)
+    assert "readout" in said
+    assert "item" not in said
+    assert re.search(r"Never varied, and so left out: fusion\.graph, [a-z0-9_., ]*item\.kind, ", text)
+
+
+def test_the_report_says_what_read_test_data(make_run: Make) -> None:
+    folder = make_run(3)
+    assert (
+        "Test data was read once by the search, after everything was chosen." in Page(report_of(folder)).text
+    )
+    readings = [{"at": "now", "by": by} for by in ("baselines", "search", "search")]
+    folder.write_json("test_reads.json", readings)
+    text = Page(report_of(folder)).text
+    assert (
+        "read twice by the search, after everything was chosen, and once by nas baselines, which chose"
+        in text
+    )
+
+
+def test_all_work_is_counted_and_named(make_run: Make) -> None:
+    folder = make_run(3)
+    seconds = folder.read_json("summary.json")["seconds"] | {"branches": 100.0}  # type: ignore[index]
+    html = report_of(folder, seconds=seconds)
+    winner = next(row for row in rows_of(html) if row.startswith("★ winner"))
+    assert winner.replace("\u00a0", " ").endswith(" 7 min 27 s"), "155 + 140 + 100 + 16 + 36"
+    assert any(row.startswith("settings of the other branches 1 min 40 s") for row in rows_of(html))
+    assert "wall-clock too" not in html
+    folder.write_json("environment.json", {"workers": 3})
+    assert "shared by 3 processes: the times of search and test are wall-clock too" in report_of(folder)
 
 
 def test_fidelity_is_reported_when_it_was_measured(make_run: Make) -> None:
@@ -418,6 +459,28 @@ def test_fidelity_is_reported_when_it_was_measured(make_run: Make) -> None:
     text = Page(report_of(folder, fidelity=measured)).text
     assert ".62 [.41, .78]" in text
     assert "not measured" not in text
+    alike = measured | {"kendall_tau": None, "interval": [0.0, 0.0]}
+    text = Page(report_of(folder, fidelity=alike)).text
+    assert "over 20 architectures trained alone there is no ranking to compare" in text
+
+
+def test_a_predictor_is_a_rival_whichever_way_it_ranks(make_run: Make) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=40)
+    scores, size = truth + rng.normal(0, 2, 40), -truth + rng.normal(0, 0.1, 40)
+    sizes = {"parameters": size, "layers": rng.normal(size=40)}
+    found = rank_fidelity(scores, truth[:, None], sizes, {}, 0)
+    rows = [
+        {"supernet": a, "trained": [b], "hidden size": 4, "id": "x", "description": "one"}
+        for a, b in zip(scores.tolist(), truth.tolist(), strict=True)
+    ]
+    folder = make_run(3)
+    each = {"training": 1.0, "supernet": 0.1}
+    folder.write_json(
+        "fidelity.json", found | {"rows": rows, "metric": "ndcg@20", "seed": 0, "seconds_each": each}
+    )
+    text = Page(report_of(folder)).text
+    assert "the best trivial predictor, parameters (the less, the better), is not shown by these" in text
 
 
 def test_a_run_without_baselines_says_so(make_run: Make) -> None:

@@ -127,6 +127,18 @@ def test_settings_are_those_that_are_worth_most_together(
     assert found["user"]["together"] == pytest.approx([item_alone, 1.0])
 
 
+def test_what_is_told_is_the_worth_of_what_was_chosen(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Too little a gain to be more than chance: `debias` stays.
+    def quality(item: ItemBranch, _user: UserBranch) -> float:
+        return 0.3 + 0.1 * (item.recency == 10) + 1e-4 * (item.debias > 0)
+
+    found, _ = planted(context, quality, monkeypatch)
+    assert ItemBranch.model_validate(found["item"]["settings"]).debias == 0
+    assert found["item"]["together"] == pytest.approx([0.3, 0.4], abs=1e-9)
+
+
 def test_what_is_no_better_stays(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = planted(context, lambda item, _: 0.5 + 1e-4 * (item.recency > 0), monkeypatch)
     assert found == {}

@@ -2,10 +2,12 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,11 @@ from tiny_experiment import TINY
 
 import nas
 from nas.errors import UserError
+from nas.experiment import pipeline
+from nas.experiment.config import Experiment
+from nas.experiment.context import Context
+from nas.experiment.storage import study_name
+from nas.experiment.worker import JOBS
 
 CONTRACT = [
     "data.users", "data.items", "data.interactions", "data.fingerprint",
@@ -93,7 +100,8 @@ def test_the_study_is_an_ordinary_optuna_study(finished: nas.Run) -> None:
 
 
 def test_test_data_is_read_once(finished: nas.Run) -> None:
-    assert len(json.loads((finished.path / "test_reads.json").read_text())) == 1
+    (reading,) = json.loads((finished.path / "test_reads.json").read_text())
+    assert reading["by"] == "search"
 
 
 def test_the_winner_is_the_best_retrained_on_validation(finished: nas.Run) -> None:
@@ -176,6 +184,23 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
         nas.search(TINY, tmp_path / "run")
 
 
+def test_runs_that_share_a_database_have_studies_of_their_own(tmp_path: Path) -> None:
+    csv, lines = tmp_path / "events.csv", [f"{u},{(u + n) % 11}" for u in range(20) for n in range(8)]
+    search = {"storage": f"sqlite:///{tmp_path / 'shared.db'}"}
+    experiment = Experiment.parse(TINY | {"data": {"path": str(csv)}, "search": search}, "here", tmp_path)
+
+    def name(run: str, lines: list[str]) -> str:
+        csv.write_text("\n".join(["user,item", *lines]) + "\n")
+        context = Context.open(experiment, tmp_path / run)
+        return study_name(context.experiment, context.folder, "search")
+
+    first = name("one", lines)
+    assert name("one", lines) == first, "it goes on where it stopped"
+    assert name("two", lines) != first
+    shutil.rmtree(tmp_path / "one")
+    assert name("one", [*lines, "0,10"]) != first
+
+
 def test_a_search_begins_by_saying_what_it_does_and_where(
     finished: nas.Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -205,6 +230,45 @@ def test_an_export_is_reproducible(finished: nas.Run, tmp_path: Path) -> None:
     finished.export(tmp_path / "again")
     for path in (finished.path / "recommender").iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("cost", ["refresh_macs", "refresh_seconds"])
+def test_baselines_are_offered_at_once_unless_a_time_is_measured(
+    cost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: dict[str, set[str]] = {}
+
+    def watched(name: str) -> Callable[..., Any]:
+        make = getattr(pipeline, name)
+
+        def watch(context: Context, *words: Any) -> Any:
+            offered[name] = {job.make.__name__ for job in context.team.posted(JOBS)}
+            return make(context, *words)
+
+        return watch
+
+    for name in ("train_supernet", "run_search", "retrain_best"):
+        monkeypatch.setattr(pipeline, name, watched(name))
+    settings = TINY | {"search": {"trials": 4, "population": 4, "objectives": ["ndcg@20", cost]}}
+    nas.search(settings, tmp_path / "run", ("retrain.top=1", "retrain.tuned=0"))
+    at_once = {"tune_baseline"} if cost == "refresh_macs" else set()
+    assert offered == {"train_supernet": at_once, "run_search": at_once, "retrain_best": {"tune_baseline"}}
+
+
+def test_what_passed_between_processes_is_removed_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = pipeline.retrain_best
+
+    def late(context: Context, *words: Any) -> Any:
+        # A worker had begun it when the search stood still.
+        context.folder.write_json("candidates/late.json", {})
+        return best(context, *words)
+
+    monkeypatch.setattr(pipeline, "retrain_best", late)
+    few = TINY | {"search": {"trials": 4, "population": 4}}
+    run = nas.search(few, tmp_path / "run", ("retrain.top=1", "retrain.tuned=0"))
+    assert not {path.name for path in run.path.iterdir()} & {"jobs", "trainings", "candidates"}
 
 
 def test_two_processes_do_not_share_a_folder(finished: nas.Run) -> None:

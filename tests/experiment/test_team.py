@@ -110,6 +110,14 @@ def test_a_failure_comes_out_and_leaves_the_job_free(context: Context) -> None:
     bad = Job(refuse, "notes/bad.json", {"name": "bad"})
     with pytest.raises(ValueError, match="bad"):
         list(context.team.each([bad]))
-    assert [one.result for one in context.team.posted(KNOWN)] == ["notes/bad.json"]
     with pytest.raises(ValueError, match="bad"):
         Team(context).attempt(bad)
+
+
+def test_whoever_asks_for_no_more_takes_back_the_rest(context: Context) -> None:
+    later = job("later", rank=1)
+    context.team.post([later])
+    for _ in context.team.each([job("a"), job("b"), job("c")]):
+        break
+    assert [one.result for one in context.team.posted(KNOWN)] == [later.result]
+    assert [path.name for path in context.folder.path.glob("notes/*")] == ["a.json"]

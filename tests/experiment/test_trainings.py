@@ -10,6 +10,8 @@ from nas.experiment.context import Context
 from nas.experiment.stages.recipe import lightgcn
 from nas.space.recipe import Recipe
 
+LIGHTGCN = lightgcn("dot", 3)
+
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
@@ -28,14 +30,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_equal_trainings_are_made_once(context: Context, counted: list[str]) -> None:
     made, recipe = context.trainings, Recipe(temperature=0.3)
-    first = made.fit(lightgcn(), recipe, 0)
-    assert made.fit(lightgcn(), recipe, 0) is first
-    assert made.refit(lightgcn(), recipe, 2, 0) is made.refit(lightgcn(), recipe, 2, 0)
+    first = made.fit(LIGHTGCN, recipe, 0)
+    assert made.fit(LIGHTGCN, recipe, 0) is first
+    assert made.refit(LIGHTGCN, recipe, 2, 0) is made.refit(LIGHTGCN, recipe, 2, 0)
     assert counted == ["fit", "refit"]
-    made.fit(lightgcn(), recipe, 1)
-    made.fit(lightgcn("cosine"), recipe, 0)
-    made.fit(lightgcn(), Recipe(temperature=0.4), 0)
-    made.refit(lightgcn(), recipe, 3, 0)
+    made.fit(LIGHTGCN, recipe, 1)
+    made.fit(lightgcn("cosine", 3), recipe, 0)
+    made.fit(LIGHTGCN, Recipe(temperature=0.4), 0)
+    made.refit(LIGHTGCN, recipe, 3, 0)
     assert counted == ["fit", "refit", "fit", "fit", "fit", "refit"]
 
 
@@ -44,9 +46,9 @@ def test_what_is_forgotten_is_trained_again_to_the_same_weights(
 ) -> None:
     monkeypatch.setattr(trainings, "_MOST_BYTES", 1)
     made, recipe = context.trainings, Recipe(temperature=0.3)
-    first = made.fit(lightgcn(), recipe, 0)
-    made.fit(lightgcn(), recipe, 1)
-    again = made.fit(lightgcn(), recipe, 0)
+    first = made.fit(LIGHTGCN, recipe, 0)
+    made.fit(LIGHTGCN, recipe, 1)
+    again = made.fit(LIGHTGCN, recipe, 0)
     assert counted == ["fit"] * 3
     assert again is not first
     for name, tensor in first.weights.tensors.items():
@@ -55,26 +57,26 @@ def test_what_is_forgotten_is_trained_again_to_the_same_weights(
 
 def test_what_one_process_keeps_another_finds(context: Context, counted: list[str]) -> None:
     recipe = Recipe(temperature=0.3)
-    first = context.trainings.fit(lightgcn(), recipe, 0)
-    context.trainings.keep(lightgcn(), recipe, 0)
-    context.trainings.keep_refit(lightgcn(), recipe, 2, 0)
-    refitted = context.trainings.refit(lightgcn(), recipe, 2, 0)
+    first = context.trainings.fit(LIGHTGCN, recipe, 0)
+    context.trainings.keep(LIGHTGCN, recipe, 0)
+    context.trainings.keep_refit(LIGHTGCN, recipe, 2, 0)
+    refitted = context.trainings.refit(LIGHTGCN, recipe, 2, 0)
     other = Context.open(context.experiment, context.folder.path)
-    found = other.trainings.fit(lightgcn(), recipe, 0)
+    found = other.trainings.fit(LIGHTGCN, recipe, 0)
     assert (found.epochs, found.curve, found.seconds) == (first.epochs, first.curve, first.seconds)
     assert found.evaluation.means == first.evaluation.means
-    again = other.trainings.refit(lightgcn(), recipe, 2, 0)
+    again = other.trainings.refit(LIGHTGCN, recipe, 2, 0)
     for name, tensor in first.weights.tensors.items():
         assert torch.equal(tensor, found.weights.tensors[name])
         assert torch.equal(refitted.tensors[name], again.tensors[name])
         assert not torch.equal(tensor, again.tensors[name])
     assert counted == ["fit", "refit"]
-    other.trainings.fit(lightgcn(), recipe, 1)
-    other.trainings.fit(lightgcn("cosine"), recipe, 0)
-    other.trainings.fit(lightgcn(), Recipe(temperature=0.4), 0)
-    other.trainings.refit(lightgcn(), recipe, 3, 0)
+    other.trainings.fit(LIGHTGCN, recipe, 1)
+    other.trainings.fit(lightgcn("cosine", 3), recipe, 0)
+    other.trainings.fit(LIGHTGCN, Recipe(temperature=0.4), 0)
+    other.trainings.refit(LIGHTGCN, recipe, 3, 0)
     assert counted == ["fit", "refit", "fit", "fit", "fit", "refit"]
     other.trainings.dismiss()
-    Context.open(context.experiment, context.folder.path).trainings.fit(lightgcn(), recipe, 0)
+    Context.open(context.experiment, context.folder.path).trainings.fit(LIGHTGCN, recipe, 0)
     assert counted[-1] == "fit"
     assert len(counted) == 7

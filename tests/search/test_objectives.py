@@ -19,7 +19,19 @@ def test_costs_are_lowered(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ndcg", "ndcg@", "ndcg@0", "ndcg@-1", "ndcg@ten", "ndcg@²", "macs@20", "parameters@20", "", "@20"],
+    [
+        "ndcg",
+        "ndcg@",
+        "ndcg@0",
+        "ndcg@020",
+        "ndcg@-1",
+        "ndcg@ten",
+        "ndcg@²",
+        "macs@20",
+        "parameters@20",
+        "",
+        "@20",
+    ],
 )
 def test_what_is_no_objective_is_said_with_the_choices(name: str) -> None:
     with pytest.raises(UserError, match=r"unknown objective .*; expected one of .*ndcg@K.*refresh_macs"):

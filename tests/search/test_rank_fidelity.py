@@ -38,6 +38,15 @@ def test_a_perfect_score_has_tau_one_and_no_regret() -> None:
     assert mean == pytest.approx(1.0 - stats.kendalltau(size, trained.mean(1)).statistic)
 
 
+def test_a_predictor_of_which_less_is_better_knows_as_much() -> None:
+    scores, trained, size = made(0.01)
+    found = rank_fidelity(scores, trained, {"up": size, "down": -size}, {}, 0)["trivial"]
+    assert found["down"]["kendall_tau"] == pytest.approx(-found["up"]["kendall_tau"])
+    assert found["down"]["lead"] == pytest.approx(found["up"]["lead"])
+    best = rank_fidelity(scores, trained, {"all": -trained.mean(1)}, {}, 0)["trivial"]["all"]
+    assert best["lead"][2] < 0, "a perfect predictor, upside down, is behind no score"
+
+
 def test_more_noise_less_tau_and_the_interval_holds_it() -> None:
     taus = []
     for noise in (0.001, 0.01, 0.1):

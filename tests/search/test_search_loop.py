@@ -16,6 +16,7 @@ from nas.search.hypervolume import hypervolume_history
 from nas.search.loop import Candidate, SearchSettings, candidates, open_study, search
 from nas.search.pareto import front, losses
 from nas.search.samplers import SAMPLERS, Strategy, make_sampler
+from nas.search.suggest import suggest
 from nas.shipped import shipped
 from nas.space import Architecture, SearchSpace
 
@@ -240,7 +241,12 @@ def test_a_sampler_that_learns_beats_random_search(sampler: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_take_any_seed(name: str) -> None:
-    assert make_sampler(name, 2**63 - 1, 10) is not make_sampler(name, 0, 10)
+    def asked(seed: int) -> list[dict[str, Any]]:
+        study = in_memory()
+        study.sampler = make_sampler(name, seed, 10)
+        return [suggest(study.ask(), GRAPH, SAMPLERS[name].conditional) for _ in range(5)]
+
+    assert asked(2**63 - 1) == asked(2**63 - 1) != asked(0)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -28,7 +27,7 @@ class Evidence:
         retrained: every `retrained/*/result.json`, best first by the first objective.
         environment: `environment.json`.
         fidelity: `fidelity.json`, if the supernet's fidelity was measured.
-        test_reads: how often the run read test data.
+        test_reads: by what the run's test data was read each time, `search` or `baselines`.
     """
 
     summary: dict[str, Any]
@@ -40,7 +39,7 @@ class Evidence:
     retrained: list[dict[str, Any]]
     environment: dict[str, Any]
     fidelity: dict[str, Any] | None
-    test_reads: int
+    test_reads: list[str]
 
     @classmethod
     def read(cls, folder: RunFolder, summary: dict[str, Any]) -> "Evidence":
@@ -65,7 +64,8 @@ class Evidence:
             sorted(retrained, key=lambda result: -result["validation"][experiment.metric]),
             folder.read_json("environment.json") or {},
             folder.read_json("fidelity.json"),
-            len(folder.read_json("test_reads.json") or []),
+            # Runs of older date do not say.
+            [one.get("by", "search") for one in folder.read_json("test_reads.json") or []],
         )
 
     @property
@@ -83,12 +83,6 @@ class Evidence:
     def objectives(self) -> tuple[str, ...]:
         """What the search optimised; the first decides."""
         return self.experiment.search.objectives
-
-    @property
-    def data_name(self) -> str:
-        """What to call the data."""
-        data = self.experiment.data
-        return data.source or (data.path or data.train or Path("data")).name
 
     def feasible(self) -> "Evidence":
         """Return the same with those trials alone that keep to every constraint."""

@@ -35,7 +35,7 @@ def page(evidence: Evidence) -> Html:
         Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
         # An empty icon of its own: a browser would ask the server for one.
         Html('<link rel="icon" href="data:,">'),
-        element("title", f"Architecture search on {evidence.data_name}"),
+        element("title", f"Architecture search on {evidence.experiment.data_name}"),
         element("style", Html((_HERE / "page.css").read_text(encoding="utf-8"))),
         element("script", Html(get_plotlyjs())),
     )

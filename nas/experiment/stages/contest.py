@@ -10,7 +10,7 @@ from nas.experiment.progress import stage
 from nas.experiment.reachable import affordable
 from nas.experiment.stages.baselines import trained_recipe
 from nas.experiment.stages.leading_baseline import leading_baseline
-from nas.experiment.stages.partners import closed_form_branches, with_partners
+from nas.experiment.stages.partners import closed_form_branches, may_stand_alone, with_partners
 from nas.experiment.stages.recipe import recipe_of, tune_candidate, tuned_lightgcn
 from nas.experiment.stages.retrain import best_first, result_file, retrain, retraining
 from nas.experiment.team import Job
@@ -40,7 +40,7 @@ def contest(
     known = [
         (architecture, its_recipe, of)
         for whole, its_recipe, of in _known(space, lightgcn, recipe, baselines)
-        for architecture in _within_limits(context, whole)
+        for architecture in _within_limits(context, space, whole)
     ]
     jobs = [
         Job(tune_and_retrain, result_file(one, _TUNED), {"architecture": one, "recipe": recipe})
@@ -89,14 +89,14 @@ def _known(
         yield Architecture.model_validate(branches), recipe, ""
 
 
-def _within_limits(context: Context, architecture: Architecture) -> list[Architecture]:
-    """Return the architecture, or where it breaks the constraints on costs, the largest parts of it that do not."""
+def _within_limits(context: Context, space: SearchSpace, architecture: Architecture) -> list[Architecture]:
+    """Return the architecture, or where it costs too much, the largest parts in the space that do not."""
     for count in range(len(architecture.branches), 0, -1):
         parts = [
             Architecture.model_validate(dict(some))
             for some in combinations(architecture.branches.items(), count)
         ]
-        kept = [part for part in parts if affordable(context, part)]
+        kept = [part for part in parts if may_stand_alone(space, part.branches) and affordable(context, part)]
         if kept:
             return kept
     return []

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nas.errors import UserError
+from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.judging import supernet_evaluator
@@ -24,6 +25,19 @@ _TRIVIAL = ("parameters", "refresh_macs", "hidden size", "layers")
 _ATTEMPTS = 50
 
 
+def check_measurable(experiment: Experiment, n: int, n_seeds: int, seed: int) -> None:
+    """Raise UserError if these are no numbers to measure with, or the space holds too few graph branches."""
+    for name, value, least in (("n", n, FEWEST), ("seeds", n_seeds, 1), ("seed", seed, 0)):
+        if type(value) is not int or value < least:
+            raise UserError(f"{name}: expected a whole number of at least {least}, but got {value!r}")
+    held = len(draw(experiment.search_space.only("graph"), n, seed))
+    if held < FEWEST:
+        raise UserError(
+            f"search_space: the graph branches that can be drawn are {held}; a ranking needs a space of "
+            f"at least {FEWEST} of them"
+        )
+
+
 def measure_fidelity(
     context: Context, weights: Weights, recipe: Recipe, n: int, n_seeds: int, seed: int
 ) -> dict[str, Any]:
@@ -34,10 +48,6 @@ def measure_fidelity(
     """
     space, metric = context.experiment.search_space.only("graph"), context.experiment.metric
     drawn = draw(space, n, seed)
-    if len(drawn) < FEWEST:
-        raise UserError(
-            f"search_space: the graph branches that can be drawn are {len(drawn)}; a ranking needs a space of at least {FEWEST} of them"
-        )
     plan = {"seed": seed, "metric": metric, "architectures": [one.values() for one in drawn]}
     context.folder.write_json("fidelity/plan.json", plan)
     seeds = [context.experiment.search.seed + number for number in range(n_seeds)]

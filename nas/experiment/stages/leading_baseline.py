@@ -5,6 +5,7 @@ from typing import Any
 from nas.baselines import BASELINES
 from nas.experiment.context import Context
 from nas.experiment.reachable import affordable
+from nas.experiment.stages.partners import may_stand_alone
 from nas.search.constraints import merit
 from nas.space.architecture import Architecture
 from nas.space.closed_form import ClosedForm, ItemBranch, name_of
@@ -35,7 +36,7 @@ def leading_baseline(
     name = name_of(branch)
     others = Architecture.model_validate(best["architecture"]).branches
     found = [Architecture.model_validate({**others, name: branch})]
-    if all(0 in getattr(space.fusion, other).choices for other in space.branches.names if other != name):
+    if may_stand_alone(space, [name]):
         found.append(Architecture.model_validate({name: branch}))
     return [architecture for architecture in found if affordable(context, architecture)]
 

@@ -1,5 +1,7 @@
 """The closed-form branches that stand beside a network when it is weighed."""
 
+from collections.abc import Collection
+
 from nas.experiment.context import Context
 from nas.experiment.reachable import affordable
 from nas.space.architecture import Architecture, Fusion
@@ -11,6 +13,13 @@ def closed_form_branches(space: SearchSpace) -> dict[str, ClosedForm]:
     """Return the closed-form branches that may count in a space, by name, each with the first of its settings."""
     names = [name for name in space.branches.names if name != "graph" and space.allows(name)]
     return space.only(*names).decode({}).closed_forms if names else {}
+
+
+def may_stand_alone(space: SearchSpace, names: Collection[str]) -> bool:
+    """Whether a space lets all its branches but these be absent."""
+    return all(
+        0 in getattr(space.fusion, other).choices for other in space.branches.names if other not in names
+    )
 
 
 def with_partners(context: Context, space: SearchSpace, architecture: Architecture) -> Architecture:

@@ -18,8 +18,8 @@ from nas.space.search_space import SearchSpace
 _LAYERS = (2, 3)
 
 
-def lightgcn(score: Value = "dot", layers: Value = 3) -> Architecture:
-    """Return the LightGCN preset, by dot product and of three layers as published, or otherwise."""
+def lightgcn(score: Value, layers: Value) -> Architecture:
+    """Return the LightGCN preset with this score and so many layers; published are `dot` and three."""
     preset = SearchSpace.load("presets/lightgcn").decode({}).learned
     change = {"score": score, "layers": preset.layers[:1] * int(layers)}
     return Architecture(graph=preset.model_copy(update=change))

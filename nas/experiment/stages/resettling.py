@@ -28,7 +28,7 @@ def settle_again(
 ) -> dict[str, dict[str, Any]]:
     """Return {settings, validation, alone, together} of each branch whose settings change, by name.
 
-    `together` is the quality of all branches before and after the change.
+    `together` is the quality of all branches with the settings before and with those chosen.
 
     Args:
         context: of the run.
@@ -45,15 +45,15 @@ def settle_again(
     steps = {name: _steps(context, settling, branches[name]) for name, settling in settlings.items()}
     with stage("branches beside all", sum(map(len, steps.values()))) as progress:
         for name, settling in settlings.items():
-            genome, before = settling.space.encode(branches[name]), beside.best  # type: ignore[arg-type]
-            best = settling.climb(genome, progress.advance, value=beside.judge(settling), steps=steps[name])
+            genome, value = settling.space.encode(branches[name]), beside.judge(settling)  # type: ignore[arg-type]
+            best = settling.climb(genome, progress.advance, value=value, steps=steps[name])
             if best != genome:
                 branches[name] = settling.space.decode(best)  # type: ignore[assignment]
                 found[name] = {
                     "settings": branches[name].model_dump(mode="json"),
                     "validation": settling.metrics(best),
                     "alone": settling.alone(best),
-                    "together": [before, beside.best],
+                    "together": [value(genome), value(best)],
                 }
     return found
 
@@ -68,7 +68,7 @@ class _Beside:
         self._states = network[1] if network else None
         self._values: dict[tuple[ClosedForm, ...], float] = {}
         best, means = weigh(context, self._whole(branches), self._states)
-        self.best, self._weights = means[context.experiment.metric], best.weights
+        self._best, self._weights = means[context.experiment.metric], best.weights
 
     def judge(self, settling: Settling) -> Callable[[Genome], float]:
         """Return what says how good settings of a branch are, its weights being the best of those near the best so far."""
@@ -85,8 +85,8 @@ class _Beside:
                 )
                 best, means = weigh(self._context, whole, self._states, near=True)
                 self._values[key] = means[self._context.experiment.metric]
-                if self._values[key] > self.best:
-                    self.best, self._weights = self._values[key], best.weights
+                if self._values[key] > self._best:
+                    self._best, self._weights = self._values[key], best.weights
             return self._values[key]
 
         return value

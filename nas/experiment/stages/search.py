@@ -18,7 +18,6 @@ from nas.experiment.stages.supernet import train_supernet
 from nas.experiment.storage import open_storage, study_name
 from nas.experiment.team import Job
 from nas.search.loop import Candidate, Evaluator, SearchSettings, candidates, open_study, search
-from nas.search.objectives import MEASURED
 from nas.search.pareto import front, progress
 from nas.search.plateau import Plateau
 from nas.shipped import shipped
@@ -33,13 +32,11 @@ def run_search(context: Context, space: SearchSpace) -> list[Candidate]:
     """Return the finished trials, all that the experiment asks for or until it stands still; write trials.parquet and pareto.json."""
     settings = context.experiment.search
     storage: BaseStorage = open_storage(context.experiment, context.folder.path)
-    study = open_study(storage, study_name(context.experiment, "search"), settings.objectives)
+    study = open_study(storage, study_name(context.experiment, context.folder, "search"), settings.objectives)
     found = candidates(study)
     plateau = plateau_of(context, found)
     if len(found) < settings.trials and not plateau.reached:
         evaluator = _evaluator(context)
-        # A time that is an objective is taken with nothing else at work.
-        alone = set(MEASURED) & set(settings.objectives)
         with stage("search", settings.trials) as steps:
             steps.begin_at(len(found))
             wanted = SearchSettings(
@@ -52,14 +49,18 @@ def run_search(context: Context, space: SearchSpace) -> list[Candidate]:
                 settings.constraints,
             )
             for candidate in search(
-                study, space, evaluator, wanted, context.costs, map if alone else partial(_shared, context)
+                study,
+                space,
+                evaluator,
+                wanted,
+                context.costs,
+                map if settings.timed else partial(_shared, context),
             ):
                 found.append(candidate)
                 steps.advance(_best(context, found))
                 if plateau.add(candidate):
                     break
     write_trials(context, found)
-    shutil.rmtree(context.folder.path / _CANDIDATES, ignore_errors=True)
     # Its weights are needed no more.
     _evaluator.cache_clear()
     return found
@@ -77,6 +78,11 @@ def _shared(
 def judge_candidate(context: Context, architecture: Architecture) -> None:
     """Evaluate an architecture for the process that searches."""
     context.folder.write_json(_file(architecture), _evaluator(context)(architecture))
+
+
+def dismiss_candidates(context: Context) -> None:
+    """Remove what passed between processes: at the end, when none is still at what a search broke off."""
+    shutil.rmtree(context.folder.path / _CANDIDATES, ignore_errors=True)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from nas.experiment.stages.baselines import trained_recipe
 from nas.experiment.stages.fusion import full_scorer
 from nas.experiment.stages.recipe import lightgcn, tuned_lightgcn
 from nas.experiment.stages.retrain import refitted_states, refitting
-from nas.experiment.statistics import paired_bootstrap
+from nas.experiment.statistics import deviation, paired_bootstrap
 from nas.experiment.team import Job
 from nas.experiment.trainings import refit_file
 from nas.model.evaluation import Evaluation, evaluate, scorer_of
@@ -63,7 +63,8 @@ def _judge(context: Context, rows: list[Row], winner: Row | None) -> Row:
         for row in run:
             scorers.append(_baseline(context, row))
             steps.advance(f"{row['name']} refitted")
-        held_out, history, ks = context.read_test(), context.train_and_valid, context.experiment.ks
+        held_out = context.read_test("search" if winner else "baselines")
+        history, ks = context.train_and_valid, context.experiment.ks
         found = [evaluate(scorer, history, held_out, ks) for scorer in scorers]
     theirs = found[repeats:]
     metric = context.experiment.metric
@@ -126,7 +127,7 @@ def _spread(found: list[Evaluation]) -> dict[str, Any]:
     return {
         "number": len(found),
         "mean": {key: float(np.mean([one[key] for one in means])) for key in means[0]},
-        "deviation": {key: float(np.std([one[key] for one in means])) for key in means[0]},
+        "deviation": {key: deviation([one[key] for one in means]) for key in means[0]},
     }
 
 

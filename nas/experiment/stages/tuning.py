@@ -47,7 +47,7 @@ def tune(
         trials = min(trials, len(architectures))
     stored = optuna.create_study(
         storage=open_journal(context.experiment, context.folder.path, name),
-        study_name=study_name(context.experiment, name),
+        study_name=study_name(context.experiment, context.folder, name),
         direction="maximize",
         load_if_exists=True,
     )

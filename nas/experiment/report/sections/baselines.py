@@ -41,7 +41,7 @@ def section(evidence: Evidence) -> Html:
 def _winner_row(evidence: Evidence) -> list[str]:
     summary, winner = evidence.summary, evidence.winner
     seconds = summary.get("seconds", {})
-    total = sum(seconds.get(stage, 0.0) for stage in ("recipe", "supernet", "search", "retrain"))
+    total = sum(seconds.get(stage, 0.0) for stage in ("recipe", "supernet", "branches", "search", "retrain"))
     cells: list[str] = []
     for name in _SHOWN:
         cells += [decimal(winner["test"][name]), NOTHING]

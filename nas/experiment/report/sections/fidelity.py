@@ -48,7 +48,7 @@ def _verdict(found: dict[str, Any]) -> str:
         return ""
     name = max(rivals, key=lambda key: abs(rivals[key]["kendall_tau"]))
     low, mean, _ = rivals[name]["lead"]
-    shown = name.replace("_", " ")
+    shown = name.replace("_", " ") + (" (the less, the better)" if rivals[name]["kendall_tau"] < 0 else "")
     if low > 0:
         return f"It knows more than the best trivial predictor, {shown}: its tau is higher by {decimal(mean, 2)}."
     return (

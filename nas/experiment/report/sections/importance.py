@@ -23,6 +23,8 @@ def section(evidence: Evidence) -> Html:
             "space that leaves something to choose."
         )
         return titled("importance", "What matters", paragraph(words))
+    # Such as settings of the closed-form branches, which are chosen before the search.
+    fixed = [name for name, genes in found.shares.items() if not genes]
     return titled(
         "importance",
         "What matters",
@@ -31,7 +33,8 @@ def section(evidence: Evidence) -> Html:
         paragraph(
             f"From the {found.architectures:,} architectures looked at, as the supernet judged them: a ridge regression on "
             "the genes, its adjusted R squared shared among the dimensions as what each adds on average over random orders. "
-            "It describes what the search tried, which is no random sample, and it sees no interplay between dimensions.",
+            "It describes what the search tried, which is no random sample, and it sees no interplay between "
+            "dimensions." + (f" Never varied, and so left out: {', '.join(fixed)}." if fixed else ""),
             class_="small",
         ),
     )
@@ -48,7 +51,8 @@ def _importance(evidence: Evidence) -> Importance | None:
 
 
 def _shares(found: Importance) -> dict[str, float]:
-    return {name: sum(genes.values()) for name, genes in found.shares.items()}
+    """Return the share of each dimension that varied."""
+    return {name: sum(genes.values()) for name, genes in found.shares.items() if genes}
 
 
 def _sentences(found: Importance, metric: str) -> str:
@@ -81,7 +85,7 @@ def _bars(found: Importance, metric: str) -> Html:
             text=[percent(shares[name]) for name in names],
             textposition="outside",
             cliponaxis=False,
-            customdata=[words or "never varied" for words in split],
+            customdata=split,
             hovertemplate="<b>%{y}</b> %{x:.1f} %<br>%{customdata}<extra></extra>",
         )
     )

@@ -17,7 +17,7 @@ def section(evidence: Evidence) -> Html:
     sentences, wins = verdict(summary)
     return element(
         "header",
-        element("h1", f"Architecture search on {evidence.data_name}"),
+        element("h1", f"Architecture search on {evidence.experiment.data_name}"),
         paragraph(
             f"{search['trials']:,} trials ({search['unique_architectures']:,} different architectures, proposed by "
             f"{search['sampler']}) looked for the graph neural network that recommends best to {data['users']:,} users "
@@ -78,6 +78,12 @@ def fidelity(evidence: Evidence) -> Html:
             "How far the supernet's ranking agrees with stand-alone training was not measured in this run.",
             class_="small",
         )
+    if found["kendall_tau"] is None:
+        return paragraph(
+            f"Fidelity of the supernet: over {counted(found['n'], 'architecture')} trained alone there is no "
+            "ranking to compare, for all scores, or all that they have after training, are alike.",
+            class_="small",
+        )
     low, high = found["interval"]
     return paragraph(
         f"Fidelity of the supernet: over {counted(found['n'], 'architecture')} trained alone, Kendall's tau between "
@@ -115,10 +121,15 @@ _PARTS = {"train": "for training", "valid": "for validation", "test": "for the t
 
 
 def _reading(evidence: Evidence) -> str:
-    if evidence.test_reads == 0:
+    search, baselines = map(evidence.test_reads.count, ("search", "baselines"))
+    if not search:
         return "The test data decided nothing."
-    times = {1: "once", 2: "twice"}.get(evidence.test_reads, f"{evidence.test_reads} times")
-    return f"Test data was read {times}, after everything was chosen."
+    alone = f", and {_times(baselines)} by nas baselines, which chose nothing by it" if baselines else ""
+    return f"Test data was read {_times(search)} by the search, after everything was chosen{alone}."
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _figure(name: str, value: str) -> Html:

@@ -10,6 +10,7 @@ from nas.experiment.report.wording import duration, percent, time_unit
 _STAGES = {
     "recipe": "recipe, LightGCN",
     "supernet": "supernet",
+    "branches": "settings of the other branches",
     "search": "search",
     "retrain": "retraining",
     "baselines": "baselines",
@@ -30,7 +31,10 @@ def section(evidence: Evidence) -> Html:
     # Runs of before there were workers do not say.
     workers = evidence.environment.get("workers", 1)
     shared = (
-        f", shared by {workers} processes; the stages' times are those of the work" if workers > 1 else ""
+        f", shared by {workers} processes: the times of search and test are wall-clock too, those of the "
+        "other stages are the work of all processes"
+        if workers > 1
+        else ""
     )
     return titled(
         "timings",
