@@ -11,12 +11,12 @@ from nas.graph.attention_loops import (
     gatv2_row_backward_target,
 )
 from nas.graph.compiled import compiled
-from nas.graph.edge_loops import WIDTHS, add_runs
+from nas.graph.edge_loops import WIDTHS, add_far_runs, add_near_runs
 
 
 @compiled
 def pack_rows(x, columns, panels, begin, end):
-    """Write columns[r] * x[r] of some rows r into panels, as `add_rows` reads them.
+    """Write columns[r] * x[r] of some rows r into panels, as `add_near_runs` reads them.
 
     A panel holds as many of x's columns as fit vectors (64, 32, ... of those that are left), row by row, so that rows
     are as near to each other as can be, whatever x is a part of. x (N, D), columns (N,), panels (N * D,).
@@ -32,8 +32,36 @@ def pack_rows(x, columns, panels, begin, end):
 
 
 @compiled
-def unpack_rows(panels, scale, out, begin, end):
-    """Write some rows of x, which is in panels, times `scale` to out (N, D)."""
+def sum_near_bands(bands, runs, row, pointer, source, place, panels, loops, scaled, rows, out, begin, end):
+    """out[r] = loops * x[r] + sum of x[c] over r's neighbours c, times rows[r] if `scaled`; of some bands of tiles.
+
+    panels (N * D,) hold x as `pack_rows` writes it; out (N, D), rows (N,); the first six are those of `Tiles`.
+    """
+    for band in range(begin, end):
+        out[bands[band] : bands[band + 1]] = 0
+        if loops:
+            _unpack_rows(panels, out.dtype.type(loops), out, bands[band], bands[band + 1])
+        add_near_runs(panels, runs[band], runs[band + 1], row, pointer, source, place, out)
+        if scaled:
+            _scale_rows(rows, out, bands[band], bands[band + 1])
+
+
+@compiled
+def sum_far_bands(bands, runs, row, pointer, source, place, x, columns, loops, scaled, rows, out, begin, end):
+    """The same of columns[c] * x[c], x (N, D) and columns (N,), read where they are."""
+    for band in range(begin, end):
+        out[bands[band] : bands[band + 1]] = 0
+        if loops:
+            for r in range(bands[band], bands[band + 1]):
+                for d in range(out.shape[1]):
+                    out[r, d] = out.dtype.type(loops) * (columns[r] * x[r, d])
+        add_far_runs(x, columns, runs[band], runs[band + 1], row, pointer, source, place, out)
+        if scaled:
+            _scale_rows(rows, out, bands[band], bands[band + 1])
+
+
+@compiled
+def _unpack_rows(panels, scale, out, begin, end):
     nodes, first = len(out), 0
     for width in WIDTHS:
         while out.shape[1] - first >= width:
@@ -45,22 +73,10 @@ def unpack_rows(panels, scale, out, begin, end):
 
 
 @compiled
-def sum_bands(bands, runs, row, pointer, source, place, far, panels, loops, scaled, rows, out, begin, end):
-    """out[r] = loops * x[r] + sum of x[c] over r's neighbours c, times rows[r] if `scaled`; of some bands of tiles.
-
-    panels (N * D,) hold x as `pack_rows` writes it; out (N, D), rows (N,); the first seven are those of `Tiles`.
-    """
-    for band in range(begin, end):
-        first_row, last_row = bands[band], bands[band + 1]
-        if loops:
-            unpack_rows(panels, out.dtype.type(loops), out, first_row, last_row)
-        else:
-            out[first_row:last_row] = 0
-        add_runs(panels, runs[band], runs[band + 1], row, pointer, source, place, far, out)
-        if scaled:
-            for r in range(first_row, last_row):
-                for d in range(out.shape[1]):
-                    out[r, d] *= rows[r]
+def _scale_rows(rows, out, begin, end):
+    for r in range(begin, end):
+        for d in range(out.shape[1]):
+            out[r, d] *= rows[r]
 
 
 @compiled

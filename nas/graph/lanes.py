@@ -78,6 +78,16 @@ class Lanes:
             b, b.select(b.fcmp_unordered(">", self.value, self._other(other)), self.value, self._other(other))
         )
 
+    def rounded(self) -> "Lanes":
+        """Return self as a number of its own: a product is not fused with the sum that it goes into."""
+        bits = 32 if self.kind.element == ir.FloatType() else 64
+        fence = cgutils.get_or_insert_function(
+            self.builder.module,
+            ir.FunctionType(self.kind, [self.kind]),
+            f"llvm.arithmetic.fence.v{self.kind.count}f{bits}",
+        )
+        return Lanes(self.builder, self.builder.call(fence, [self.value]))
+
     def rotate(self, by: int) -> "Lanes":
         """Move every lane by `by` places."""
         n = self.kind.count

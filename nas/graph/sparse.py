@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nas.graph.edge_loops import WIDTHS
 from nas.graph.edgewise import csr
-from nas.graph.kernels import pack_rows, sum_bands
+from nas.graph.kernels import pack_rows, sum_far_bands, sum_near_bands
 from nas.graph.pattern import Pattern
 from nas.graph.threads import in_threads, ranges_of
 
@@ -77,18 +77,20 @@ class Operator:
             return (summed + loops * x if loops else summed) * rows.unsqueeze(1)
         out = torch.empty(x.shape, dtype=x.dtype)
         tiles = self.pattern.tiles
-        edges = (tiles.bands, tiles.runs, tiles.row, tiles.pointer, tiles.source, tiles.place, tiles.far)
-        scales = (loops, self.rows is not None, rows.numpy())
         shares = tiles.shares if torch.get_num_threads() > 1 else [(0, len(tiles.bands) - 1)]
-        if self.columns is None and x.shape[1] in WIDTHS and x.is_contiguous():
-            # One panel as it is.
-            in_threads(sum_bands, shares, *edges, x.view(-1).numpy(), *scales, out.numpy())
-            return out
+        edges = (tiles.bands, tiles.runs, tiles.row, tiles.pointer, tiles.source, tiles.place)
+        ends = (loops, self.rows is not None, rows.numpy(), out.numpy())
         if x.stride(-1) != 1:
             x = x.contiguous()
-        with self.pattern.scratch(x) as panels:
-            in_threads(pack_rows, ranges_of(np.arange(len(x) + 1)), x.numpy(), columns.numpy(), panels)
-            in_threads(sum_bands, shares, *edges, panels, *scales, out.numpy())
+        if tiles.far:
+            in_threads(sum_far_bands, shares, *edges, x.numpy(), columns.numpy(), *ends)
+        elif self.columns is None and x.shape[1] in WIDTHS and x.is_contiguous():
+            # One panel as it is.
+            in_threads(sum_near_bands, shares, *edges, x.view(-1).numpy(), *ends)
+        else:
+            with self.pattern.scratch(x) as panels:
+                in_threads(pack_rows, ranges_of(np.arange(len(x) + 1)), x.numpy(), columns.numpy(), panels)
+                in_threads(sum_near_bands, shares, *edges, panels, *ends)
         return out
 
 

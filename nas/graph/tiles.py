@@ -6,9 +6,9 @@ kept band by band, within it block by block, within that row by row. A row's edg
 still come in increasing order for each row, and sums are the same to the bit.
 
 A product of 64 columns on 2 threads of an AMD EPYC, against one block of all sources: on ML-1M 2.1 ms instead of 2.6, on
-5 million generated interactions (30,000 x 10,000) 14 instead of 20, on 20 million (138,493 x 26,744) 73 instead of 330
-(the latter with 4 bytes a source). Where runs would be short, blocks are larger; what is left to gain there comes from
-the bands: a thread that is done takes the next one.
+5 million generated interactions (30,000 x 10,000) 15 instead of 20, on 20 million (138,493 x 26,744) 80 instead of 330
+(the latter by an earlier kernel). Where runs would be short, blocks are larger; what is left to gain there comes from the
+bands: a thread that is done takes the next one.
 
 Shape suffixes: N nodes, E directed edges, B bands, R runs.
 """
@@ -23,8 +23,9 @@ from nas.graph.compiled import compiled
 
 # Rows of 64 float32 columns are 256 bytes: a block of 512 is an eighth of a megabyte.
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 2**9, 2**14
-# Blocks up to here are in reach of a core: what is asked for before its turn would only cost instructions.
-_NEAR_BLOCK = 2**9
+# Blocks up to here are in reach of a core: rows are packed for it, and to ask for them before their turn would only cost
+# instructions. Beyond, packing costs more than it brings (Gowalla: 7 ms a product without, 9 with).
+_NEAR_BLOCK = 2**11
 # Each run reads and writes the sum so far: mean number of edges from which that does not matter.
 _LONG_RUN = 16
 # Edges between a row's fetch into the cache and its use: on Gowalla's graph 9 ms instead of 15 a sum.
@@ -42,9 +43,9 @@ class Tiles:
         row: (R,) int32, the target of each run.
         pointer: (R + 1,) int32, where the edges of each run start.
         source: (R,) int32, the first node of the block that the run's sources are in.
-        place: (E + AHEAD,) uint16, how far from there the source of each edge is; what comes after the edges is only
-            asked for.
-        far: whether blocks are larger than what is in reach: then a row is asked for AHEAD edges before its turn.
+        place: (E + AHEAD,) uint16, how far from there the source of each edge is; what comes after the edges is
+            only asked for in advance.
+        far: whether blocks are larger than what is in reach of a core.
     """
 
     bands: NDArray[np.int64]

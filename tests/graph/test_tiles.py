@@ -90,23 +90,33 @@ def test_a_small_graph_is_one_block_and_runs_of_a_larger_one_are_long() -> None:
     tiles, blocks = Tiles.of(*arrays(large)), -(-12_000 // 1024)
     assert 16 <= large.n_edges / len(tiles.row) < 2 * 16
     assert len(tiles.row) == _count_runs(*arrays(large), 1024) <= 12_000 * blocks
-    assert tiles.far
+    assert not tiles.far
     sparse_one = pattern_of(40_000, 80_000, seed=0)
-    assert len(Tiles.of(*arrays(sparse_one)).row) == _count_runs(*arrays(sparse_one), 2**14)
+    tiles = Tiles.of(*arrays(sparse_one))
+    assert len(tiles.row) == _count_runs(*arrays(sparse_one), 2**14)
+    assert tiles.far
 
 
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("scales", [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize("loops", [0.0, 1.5])
-def test_far_blocks_give_the_dense_product_too(loops: float, scaled: bool) -> None:
-    pattern = pattern_of(3000, 5000, seed=3)
-    pattern.__dict__["tiles"] = Tiles.cut(*arrays(pattern), 700, 1024)
-    assert pattern.tiles.far
-    scale, x = torch.rand(3000, dtype=torch.float64), torch.randn(3000, 71, dtype=torch.float64)
-    dense = torch.zeros(3000, 3000, dtype=torch.float64)
-    dense[pattern.row.long(), pattern.column.long()] = 1
-    dense += torch.eye(3000, dtype=torch.float64) * loops
-    expected = (scale[:, None] * dense if scaled else dense) @ (scale[:, None] * x)
-    torch.testing.assert_close(Operator(pattern, scale if scaled else None, scale, loops) @ x, expected)
+@pytest.mark.parametrize("size", [64, 71])
+def test_far_blocks_give_the_same_to_the_bit(loops: float, scales: tuple[bool, bool], size: int) -> None:
+    pattern, near = (pattern_of(3000, 5000, seed=3) for _ in range(2))
+    pattern.__dict__["tiles"] = Tiles.cut(*arrays(pattern), 700, 2200)
+    near.__dict__["tiles"] = Tiles.cut(*arrays(near), 500, 100)
+    assert (pattern.tiles.far, near.tiles.far) == (True, False)
+    rows, columns = (torch.rand(3000) if given else None for given in scales)
+    x = torch.randn(3000, size)
+    found, expected = (Operator(one, rows, columns, loops) @ x for one in (pattern, near))
+    assert torch.equal(found, expected)
+    dense = torch.eye(3000, dtype=torch.float64) * loops
+    dense[pattern.row.long(), pattern.column.long()] += 1
+    scaled = x.double() if columns is None else columns[:, None] * x.double()
+    product = dense @ scaled if rows is None else rows[:, None] * (dense @ scaled)
+    torch.testing.assert_close(found.double(), product, rtol=1e-4, atol=1e-5)
+    # Rows of a wider table too.
+    wide = torch.cat([x, x], 1)
+    assert torch.equal(Operator(pattern, rows, columns, loops) @ wide[:, :size], found)
 
 
 def test_products_at_the_same_time_do_not_share_memory() -> None:
