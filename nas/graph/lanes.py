@@ -233,13 +233,13 @@ class Table:
 def intrinsic_of(emit: Callable[..., None], kinds: tuple[Any, ...]) -> Any:
     """Return what numba's `@intrinsic` expects: a signature and a code generator.
 
-    emit(builder, *arguments) gets each 2-D array as a `Table`, a 1-D array as numba's array struct, and each number as an LLVM value; booleans are i1, whole numbers arrive as int64, others in the type of the first array.
+    emit(builder, *arguments) gets each 2-D array as a `Table`, a 1-D array as numba's array struct, and each number as an LLVM value; whole numbers arrive as int64, others in the type of the first array.
     """
     dtype = next(kind.dtype for kind in kinds if isinstance(kind, types.Array))
     signature = types.void(
         *[
             kind
-            if isinstance(kind, types.Array | types.Boolean)
+            if isinstance(kind, types.Array)
             else types.intp
             if isinstance(kind, types.Integer)
             else dtype

@@ -90,7 +90,7 @@ class Pattern:
     def scratch(self, like: Tensor) -> Iterator[NDArray[np.floating[Any]]]:
         """Lend memory for as many numbers as `like` has, of its type, in one dimension; it is kept for the next product.
 
-        Fresh memory costs a tenth of a product (ML-1M's graph, 64 columns).
+        On a virtual machine, to touch 2.3 MB for the first time took 1.5 ms, where a product of that size takes 2.1.
         """
         size = like.numel() * like.element_size()
         # Whoever else multiplies at the same time finds none, and leaves one more.
