@@ -14,7 +14,7 @@ from nas.model.item_weights import fit_items, item_obstacle
 from nas.model.ranking import Scorer
 from nas.space.closed_form import ItemBranch
 
-_L1 = (1.0, 3.0, 10.0)
+_L1 = (0.3, 1.0, 3.0, 10.0)
 _L2 = (0.3, 1.0, 3.0)
 
 

@@ -65,7 +65,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: cannot be made ({error.strerror}); give another folder with --run"
             ) from None
-        text = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
         self.write(_EXPERIMENT, lambda path: path.write_text(text, encoding="utf-8"))
 
     @contextmanager

@@ -41,8 +41,16 @@ def affordable(context: "Context", architecture: Architecture) -> bool:
 
 
 def check_reachable(context: "Context") -> None:
-    """Raise UserError, naming the smallest value there is, if no architecture of the space keeps to the cost constraints."""
+    """Raise UserError if the space has no architecture that can be fitted on this data and keeps to the cost constraints.
+
+    Where only these are in the way, it names the smallest value there is.
+    """
     limits, space = on_costs(context), context.experiment.search_space
+    if not any(map(space.allows, _fittable(context, space).branches.names)):
+        raise UserError(
+            "search_space.fusion: the item branch is too large for this data, and no other has a weight above 0; "
+            "give one, or item weights of kind slim or cosine"
+        )
     if not limits or cheapest(context, space) is not None:
         return
     values = [context.costs(architecture) for architecture in _cheap(context, space)]
@@ -76,10 +84,7 @@ def cheapest(context: "Context", space: SearchSpace, holding: str | None = None)
 
 def _cheap(context: "Context", space: SearchSpace, holding: str | None = None) -> Iterator[Architecture]:
     """Yield architectures among which are the cheapest of the space, those that need no fit first."""
-    item = space.branches.item
-    if item is not None and all(item_obstacle(str(kind), context.interactions) for kind in item.kind.choices):
-        # As when the branches are settled: what cannot be fitted is taken out.
-        space = space.without("item")
+    space = _fittable(context, space)
     names = space.branches.names
 
     @cache
@@ -100,6 +105,14 @@ def _cheap(context: "Context", space: SearchSpace, holding: str | None = None) -
             for chosen in product(*map(parts, some)):
                 branches = dict(zip(some, chosen, strict=True))
                 yield Architecture.model_validate({**branches, "fusion": fusion if len(some) > 1 else None})
+
+
+def _fittable(context: "Context", space: SearchSpace) -> SearchSpace:
+    """Return the space without what cannot be fitted on this data, as when the branches are settled."""
+    item = space.branches.item
+    if item is None or not all(item_obstacle(str(kind), context.interactions) for kind in item.kind.choices):
+        return space
+    return space.without("item")
 
 
 def cheap_graphs(space: GraphSpace) -> Iterator[GraphBranch]:

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 Value = str | int | float
 
@@ -70,6 +70,15 @@ class Dimension(BaseModel):
         if len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices must differ, but got {list(self.choices)}")
         return self
+
+    @model_serializer
+    def _spelt(self) -> Any:
+        """Return the shortest spelling that reads as this dimension."""
+        if not self.choices:
+            return {"min": self.min, "max": self.max} | ({"log": True} if self.log else {})
+        if self.per != "layer":
+            return {"choices": list(self.choices), "per": self.per}
+        return list(self.choices) if len(self.choices) > 1 else self.choices[0]
 
     @property
     def fixed(self) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nas.data import Interactions, PlantedConfig, planted
+from nas.errors import UserError
 from nas.experiment.config import Experiment
 from nas.experiment.context import Context
 from nas.experiment.stages.branches import climb_kind, settle_branches
@@ -272,6 +273,16 @@ def test_a_kind_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     branches = SPACE["branches"] | {"item": {"kind": ["ease"]}}
     _, results = settle_branches(context_of(SPACE | {"branches": branches}, tmp_path))
     assert results["item"]["skipped"] == "90 items need 9.72e-05 GB; EASE is run up to 50 items"
+
+
+def test_a_space_of_which_nothing_fits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.model.item_weights.MOST_ITEMS", {"ease": 50})
+    branches = {"graph": SPACE["branches"]["graph"], "item": {"kind": "ease"}}
+    with pytest.raises(
+        UserError, match="the item branch is too large for this data, and no other has a weight"
+    ):
+        context_of(SPACE | {"branches": branches, "fusion": {"graph": 0, "item": 1}}, tmp_path)
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_stands_beside_the_lightgcn_that_the_run_has_chosen(context: Context, tmp_path: Path) -> None:
