@@ -21,6 +21,6 @@ BASELINES: dict[str, Baseline] = {
     "gfcf": GFCF,
     "ials": IALS,
 }
-"""Those with a grid of settings."""
+"""Those whose settings are tuned by fitting them."""
 
 __all__ = ["BASELINES", "TRAINED", "Baseline", "Settings", "Trained"]

@@ -1,7 +1,7 @@
-"""What a baseline is: something that is fitted on interactions, with a grid of settings, and scores users."""
+"""What a baseline is: something that is fitted on interactions, with ranges of settings, and scores users."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas.data.interactions import Interactions
 from nas.model.ranking import Scorer
@@ -12,16 +12,18 @@ Settings = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A recommender with a grid of settings.
+    """A recommender with the ranges that its settings are tuned in.
 
     Attributes:
         fit: (interactions, settings) -> scorer of all items.
-        grid: the settings that are tried on validation data.
+        ranges: the values of each setting, increasing; those that matter most come first.
+        start: the settings that tuning begins with, each a value of its range.
         obstacle: (interactions) -> why it cannot be run on them, or None.
         branch: (interactions, settings) -> the branch of an architecture that is the same model on them, where there is one.
     """
 
     fit: Callable[[Interactions, Settings], Scorer]
-    grid: tuple[Settings, ...] = ({},)
+    ranges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    start: Settings = field(default_factory=dict)
     obstacle: Callable[[Interactions], str | None] = lambda _interactions: None
     branch: Callable[[Interactions, Settings], ClosedForm] | None = None

@@ -23,7 +23,8 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 
 EASE = Baseline(
     fit,
-    grid=tuple({"regularisation": float(v)} for v in np.geomspace(1, 10_000, 17).round(1)),
+    ranges={"regularisation": tuple(float(v) for v in np.geomspace(1, 10_000, 17).round(1))},
+    start={"regularisation": 100.0},
     obstacle=partial(item_obstacle, "ease"),
     branch=branch,
 )

@@ -1,7 +1,5 @@
 """GF-CF: a linear and an ideal low-pass filter of the history (Shen et al., CIKM 2021)."""
 
-from itertools import product
-
 from nas.baselines.baseline import Baseline, Settings
 from nas.data.interactions import Interactions
 from nas.graph import Graph
@@ -9,8 +7,8 @@ from nas.model.ranking import Scorer
 from nas.model.spectral import fit_spectral
 from nas.space.closed_form import SpectralBranch
 
-_RANKS = (32, 64, 128, 256)
-_LOW_PASS = (0.1, 0.3, 1.0)
+_RANKS = (16, 32, 64, 128, 256, 512)
+_LOW_PASS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _SEED = 0
 
 
@@ -26,5 +24,8 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 
 
 GFCF = Baseline(
-    fit, grid=tuple({"rank": r, "low_pass": w} for r, w in product(_RANKS, _LOW_PASS)), branch=branch
+    fit,
+    ranges={"low_pass": _LOW_PASS, "rank": _RANKS},
+    start={"low_pass": 0.3, "rank": 128},
+    branch=branch,
 )

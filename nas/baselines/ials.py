@@ -1,7 +1,5 @@
 """iALS: weighted matrix factorisation by alternating least squares (Hu, Koren and Volinsky, ICDM 2008), by `implicit`."""
 
-from itertools import product
-
 import torch
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
@@ -12,9 +10,9 @@ from nas.data.interactions import Interactions
 from nas.model.history import histories_of
 from nas.model.ranking import Scorer, dot_scorer
 
-_FACTORS = (64, 128)
-_CONFIDENCE = (0.5, 1.0, 2.0, 10.0)
-_REGULARISATION = (3.0, 20.0)
+_CONFIDENCE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_REGULARISATION = (1.25, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+_FACTORS = (32, 64, 128, 256)
 _ITERATIONS = 15
 _SEED = 0
 
@@ -38,8 +36,6 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 
 IALS = Baseline(
     fit,
-    grid=tuple(
-        {"factors": f, "confidence": c, "regularisation": r}
-        for f, c, r in product(_FACTORS, _CONFIDENCE, _REGULARISATION)
-    ),
+    ranges={"confidence": _CONFIDENCE, "regularisation": _REGULARISATION, "factors": _FACTORS},
+    start={"confidence": 4.0, "regularisation": 20.0, "factors": 128},
 )

@@ -6,8 +6,8 @@ from nas.model.history import HistoryModel, histories_of
 from nas.model.item_weights import cosine_weights
 from nas.model.ranking import Scorer
 
-_NEAREST = (20, 50, 100, 200, 400)
-_SHRINK = (0.0, 20.0)
+_NEAREST = (20, 50, 100, 200, 400, 800)
+_SHRINK = (0.0, 5.0, 20.0, 80.0)
 
 
 def fit(interactions: Interactions, settings: Settings) -> Scorer:
@@ -16,4 +16,6 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
     return HistoryModel(histories_of(interactions), weights)
 
 
-ITEMKNN = Baseline(fit, grid=tuple({"nearest": k, "shrink": s} for s in _SHRINK for k in _NEAREST))
+ITEMKNN = Baseline(
+    fit, ranges={"nearest": _NEAREST, "shrink": _SHRINK}, start={"nearest": 200, "shrink": 20.0}
+)

@@ -1,7 +1,5 @@
 """RP3beta: random walks of three steps that shun popular items (Paudel et al., ACM TiiS 2017)."""
 
-from itertools import product
-
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
@@ -10,9 +8,9 @@ from nas.data.interactions import Interactions
 from nas.model.history import HistoryModel, histories_of, largest_products
 from nas.model.ranking import Scorer
 
-_NEAREST = (100, 400)
-_ALPHA = (0.6, 0.9)
-_BETA = (0.2, 0.4, 0.6)
+_BETA = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_ALPHA = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+_NEAREST = (50, 100, 200, 400, 800)
 
 
 def fit(interactions: Interactions, settings: Settings) -> Scorer:
@@ -28,5 +26,7 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 
 
 RP3BETA = Baseline(
-    fit, grid=tuple({"nearest": k, "alpha": a, "beta": b} for k, a, b in product(_NEAREST, _ALPHA, _BETA))
+    fit,
+    ranges={"beta": _BETA, "alpha": _ALPHA, "nearest": _NEAREST},
+    start={"beta": 0.4, "alpha": 0.8, "nearest": 400},
 )

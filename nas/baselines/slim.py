@@ -4,7 +4,6 @@ In a large catalogue, on the closest of them: fsSLIM, section 4.3 there.
 """
 
 from functools import partial
-from itertools import product
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from nas.model.item_weights import fit_items, item_obstacle
 from nas.model.ranking import Scorer
 from nas.space.closed_form import ItemBranch
 
+_L2 = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+# Below, weights are many and their solution takes minutes.
 _L1 = (0.3, 1.0, 3.0, 10.0)
-_L2 = (0.3, 1.0, 3.0)
 
 
 def branch(interactions: Interactions, settings: Settings) -> ItemBranch:
@@ -35,7 +35,8 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 
 SLIM = Baseline(
     fit,
-    grid=tuple({"l1": a, "l2": b} for a, b in product(_L1, _L2)),
+    ranges={"l2": _L2, "l1": _L1},
+    start={"l2": 1.0, "l1": 1.0},
     obstacle=partial(item_obstacle, "slim"),
     branch=branch,
 )

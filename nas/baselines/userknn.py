@@ -1,16 +1,14 @@
 """UserKNN: what the users most like someone have had (Breese et al., UAI 1998)."""
 
-from itertools import product
-
 from nas.baselines.baseline import Baseline, Settings
 from nas.data.interactions import Interactions
 from nas.model.nearest_users import fit_users
 from nas.model.ranking import Scorer
 from nas.space.closed_form import UserBranch
 
-_NEIGHBOURS = (25, 50, 100, 200)
-_POWER = (1.0, 2.0, 3.0, 4.0)
-_RARITY = (0.0, 0.5, 0.75, 1.0)
+_NEIGHBOURS = (25, 50, 100, 200, 400, 800)
+_POWER = (1.0, 2.0, 3.0, 4.0, 6.0)
+_RARITY = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def branch(_interactions: Interactions, settings: Settings) -> UserBranch:
@@ -25,8 +23,7 @@ def fit(interactions: Interactions, settings: Settings) -> Scorer:
 
 USERKNN = Baseline(
     fit,
-    grid=tuple(
-        {"neighbours": k, "power": p, "rarity": r} for k, p, r in product(_NEIGHBOURS, _POWER, _RARITY)
-    ),
+    ranges={"neighbours": _NEIGHBOURS, "power": _POWER, "rarity": _RARITY},
+    start={"neighbours": 100, "power": 2.0, "rarity": 0.5},
     branch=branch,
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nas.baselines import BASELINES, TRAINED, Settings, ials
+from nas.baselines import BASELINES, TRAINED, Baseline, Settings, ials
 from nas.data import Interactions, PlantedConfig, Split, SplitConfig, planted, split
 from nas.model import history
 from nas.model.evaluation import evaluate
@@ -32,8 +32,15 @@ def blocks() -> Split:
 
 
 def ndcg(parts: Split, name: str) -> float:
-    scorers = (BASELINES[name].fit(parts.train, settings) for settings in BASELINES[name].grid)
+    scorers = (BASELINES[name].fit(parts.train, settings) for settings in extremes(BASELINES[name]))
     return max(evaluate(scorer, parts.train, parts.valid, (10,)).means["ndcg@10"] for scorer in scorers)
+
+
+def extremes(baseline: Baseline) -> list[dict[str, float]]:
+    """The first settings, and with each in turn at either end of its range."""
+    start = dict(baseline.start)
+    ends = [{**start, name: end} for name, r in baseline.ranges.items() for end in (r[0], r[-1])]
+    return [start, *ends]
 
 
 # --- every baseline ----------------------------------------------------------------------------------------------
@@ -44,8 +51,8 @@ def test_a_scorer_returns_fresh_finite_scores_of_the_users_it_is_asked_for(
     name: str, tiny: Interactions
 ) -> None:
     baseline = BASELINES[name]
-    assert baseline.grid
-    for settings in (baseline.grid[0], baseline.grid[-1]):
+    assert baseline.start.keys() == baseline.ranges.keys()
+    for settings in extremes(baseline):
         scorer = baseline.fit(tiny, settings)
         everyone = scorer(torch.arange(tiny.n_users))
         assert everyone.shape == (tiny.n_users, tiny.n_items)
@@ -58,7 +65,7 @@ def test_a_scorer_returns_fresh_finite_scores_of_the_users_it_is_asked_for(
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_fitting_twice_gives_the_same_scores(name: str, small: Interactions) -> None:
-    settings = BASELINES[name].grid[0]
+    settings = BASELINES[name].start
     one, other = (scores(name, small, settings, [0, 3]) for _ in range(2))
     assert np.array_equal(one, other)
 
@@ -227,8 +234,8 @@ def test_a_baseline_that_is_a_branch_has_the_range_of_the_branch(space: str) -> 
     branches = SearchSpace.load(space).branches
     for key in ("neighbours", "power", "rarity"):
         due = {float(value) for value in getattr(branches.user, key).choices}
-        assert {settings[key] for settings in BASELINES["userknn"].grid} >= due
-    regularisation = [settings["regularisation"] for settings in BASELINES["ease"].grid]
+        assert set(BASELINES["userknn"].ranges[key]) >= due
+    regularisation = BASELINES["ease"].ranges["regularisation"]
     reached = [float(value) for value in branches.item.regularisation.choices]
     assert min(regularisation) <= min(reached)
     assert max(regularisation) >= max(reached)

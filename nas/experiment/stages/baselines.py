@@ -4,7 +4,8 @@ import time
 from functools import partial
 from typing import Any
 
-from nas.baselines import BASELINES, TRAINED
+from nas.baselines import BASELINES, TRAINED, Settings
+from nas.baselines.walk import walk
 from nas.experiment.context import Context
 from nas.experiment.progress import stage
 from nas.experiment.stages.tuning import tune
@@ -46,15 +47,18 @@ def _tune_settings(context: Context, name: str) -> dict[str, Any]:
     if reason:
         return {"name": name, "skipped": reason}
     started = time.perf_counter()
-    users = context.judged_users
-    best: dict[str, Any] = {}
-    for settings in baseline.grid:
-        scorer = baseline.fit(context.train, settings)
+    tried: list[dict[str, Any]] = []
+
+    def judge(settings: Settings) -> float:
+        scorer, users = baseline.fit(context.train, settings), context.judged_users
         means = evaluate(scorer, context.train, context.valid, context.experiment.ks, users).means
-        if not best or means[metric] > best["validation"][metric]:
-            best = {"settings": dict(settings), "validation": means}
+        tried.append({"settings": dict(settings), "validation": means})
+        return means[metric]
+
+    walk(baseline.ranges, baseline.start, judge)
+    best = max(tried, key=lambda one: one["validation"][metric])
     seconds = time.perf_counter() - started
-    return {"name": name, **best, "tried": len(baseline.grid), "seconds": seconds}
+    return {"name": name, **best, "tried": len(tried), "seconds": seconds}
 
 
 def _tune_recipe(context: Context, name: str) -> dict[str, Any]:
