@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from nas.graph.aggregators import AGGREGATORS
 from nas.randomness import stream
@@ -28,12 +27,17 @@ _TOPS = (1, 5, 10)
 
 def kendall(a: Floats, b: Floats) -> float | None:
     """Return Kendall's tau-b of two (N,) columns; None where one of them is constant."""
-    return _correlation(stats.kendalltau, a, b)
+    # Here and below: the import takes half a second, which every command would spend.
+    from scipy.stats import kendalltau
+
+    return _correlation(kendalltau, a, b)
 
 
 def spearman(a: Floats, b: Floats) -> float | None:
     """Return Spearman's rho of two (N,) columns; None where one of them is constant."""
-    return _correlation(stats.spearmanr, a, b)
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, a, b)
 
 
 def regret(scores: Floats, truth: Floats, k: int) -> float:
