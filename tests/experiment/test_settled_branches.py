@@ -134,7 +134,7 @@ def test_the_kind_of_item_weights_is_the_best_of_the_close_ones_beside_all_branc
     def users_beside(item: ItemBranch) -> UserBranch:
         space = own.experiment.search_space.settled(item)
         settling = Settling(own, space, "user", lambda: (NETWORK, states))
-        genome = settling.climb(settling.climb(settling.start("user")))
+        genome = settling.climb(settling.climb_from_starts("user"))
         return UserBranch.model_validate(settling.space.decode(genome).model_dump())
 
     def worth(item: ItemBranch) -> float:
@@ -394,9 +394,30 @@ def test_a_walk_goes_on_while_it_gets_better(context: Context, monkeypatch: pyte
     qualities = {1.0: 0.4, 3.0: 0.3, 9.0: 0.2, 27.0: 0.5}
     made = Settling(context, SearchSpace.parse(space, "test"), "item", lambda: None)
     monkeypatch.setattr(made, "value", lambda genome: qualities[genome["regularisation"]])
-    start = made.start("slim")
+    start = made.starts("slim")[0]
     assert start["regularisation"] == 9
     # Down as far as it gets better, and back up no further than that.
     assert made.walk("regularisation", start)["regularisation"] == 1
     qualities |= {3.0: 0.1}
     assert made.walk("regularisation", start)["regularisation"] == 27
+
+
+def test_nearest_users_climb_from_either_side(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = {"neighbours": 5, "power": [3, 1], "rarity": [0.5, 1]}
+    space = SearchSpace.parse(SPACE | {"branches": SPACE["branches"] | {"user": user}}, "test")
+    qualities = {(3.0, 0.5): 0.4, (1.0, 0.5): 0.3, (3.0, 1.0): 0.3, (1.0, 1.0): 0.5}
+    made = Settling(context, space, "user", lambda: None)
+    monkeypatch.setattr(made, "value", lambda genome: qualities[genome["power"], genome["rarity"]])
+    ends = [made.climb(start) for start in made.starts("user")]
+    assert [(end["power"], end["rarity"]) for end in ends] == [(3, 0.5), (1, 1)]
+    assert made.climb_from_starts("user") == ends[1]
+    qualities |= {(1.0, 1.0): 0.2}
+    assert made.climb_from_starts("user") == ends[0]
+
+
+def test_a_space_without_the_other_start_has_one(context: Context) -> None:
+    user = {"neighbours": [5, 10], "power": [3, 2], "rarity": 0.5}
+    space = SearchSpace.parse(SPACE | {"branches": SPACE["branches"] | {"user": user}}, "test")
+    made = Settling(context, space, "user", lambda: None)
+    assert made.starts("user") == [{"neighbours": 5, "power": 3.0, "rarity": 0.5, "recency": 0.0}]
+    assert len(Settling(context, space, "item", lambda: None).starts("ease")) == 1

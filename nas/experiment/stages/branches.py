@@ -69,8 +69,9 @@ def settle_branches(context: Context) -> tuple[SearchSpace, Results]:
 def climb_kind(context: Context, name: str, kind: Value) -> None:
     """Find the best settings of one kind of weights; leave them, and all that were tried, in the run folder."""
     started, settling = time.perf_counter(), _settling(context, name, _kept(context))
-    with stage(f"{name} branch" if kind == name else f"{name} branch, {kind}", len(settling.steps)) as steps:
-        found = settling.climb(settling.start(kind), steps.advance)
+    number = len(settling.steps) * len(settling.starts(kind))
+    with stage(f"{name} branch" if kind == name else f"{name} branch, {kind}", number) as steps:
+        found = settling.climb_from_starts(kind, steps.advance)
     tried = [[branch.model_dump(mode="json"), means] for branch, means in settling.values.items()]
     seconds = time.perf_counter() - started
     context.folder.write_json(_file(name, kind), {"genome": found, "tried": tried, "seconds": seconds})
@@ -149,7 +150,7 @@ def _with_users(context: Context, results: Results) -> Results:
     settling, seconds = _settling(context, "user", results), {"seconds": results["user"]["seconds"]}
     if settling.obstacle is not None:
         return results | {"user": seconds | {"skipped": settling.obstacle}}
-    genome = settling.climb(settling.climb(settling.start("user")))
+    genome = settling.climb(settling.climb_from_starts("user"))
     return results | {"user": seconds | _result(context, settling, genome, results)}
 
 
