@@ -213,7 +213,7 @@ def export_command(
     for metric, values in found.items():
         print(
             f"{size:,} bytes; {metric} of {part}, which it was fitted on: float32 "
-            f"{values['float32']:.4f}, {precision} {values[precision]:.4f}, {values['lost']:.2%} lost"
+            f"{values['float32']:.4f}, {precision} {values[precision]:.4f} ({-values['lost']:+.2%})"
         )
 
 

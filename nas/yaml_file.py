@@ -86,6 +86,10 @@ def validate(model: type[Model], value: dict[str, Any], where: str) -> Model:
         message = re.sub(r", unable to parse string as (a|an) \w+", "", message)
         if first["type"] == "string_pattern_mismatch":
             message = f"expected text that matches {first['ctx']['pattern']}"
+        if first["type"] in ("model_type", "dict_type"):
+            message = "expected keys with values"
+        if first["type"] == "path_type":
+            message = "expected a path"
         given = first.get("input")
         shown = (
             ""

@@ -72,7 +72,7 @@ def test_what_is_no_mapping_is_named_with_its_line(text: str, expected: str) -> 
         ),
         (
             "name: a\nsupernet: 3\n",
-            "file.yaml: supernet: expected a valid dictionary or instance of Inner",
+            "file.yaml: supernet: expected keys with values, but got 3",
         ),
         ("name: [1]\n", "file.yaml: name: expected a valid string, but got [1]"),
     ],

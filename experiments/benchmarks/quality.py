@@ -22,7 +22,7 @@ def rows(run: nas.Run) -> Iterator[dict[str, Any]]:
     summary, experiment = run.summary, run.experiment
     common = {
         "data": experiment.name,
-        "split": "fixed" if experiment.data.test else experiment.split.strategy or "random",
+        "split": experiment.split.strategy,
         "threads": run.folder.read_json("environment.json")["threads"],
         "chosen_on": "validation",
     }

@@ -157,7 +157,10 @@ def _select(
     table: Table, item: str, title: str | None, genres: str | None, separator: str, features: Sequence[str]
 ) -> pl.DataFrame:
     if item not in table.frame.columns:
-        raise missing_column(table.path, item, table.frame.columns, "item")
+        raise UserError(
+            f"{table.path}, line 1: no column {item!r}, which holds the items in the events; the columns are "
+            f"{', '.join(table.frame.columns)}; call that of the items {item!r} here as well"
+        )
     if title is None and genres is None and not features:
         raise UserError(
             f"{table.path}: neither titles nor genres among {', '.join(table.frame.columns)}; "

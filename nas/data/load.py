@@ -70,11 +70,23 @@ def load(config: DataConfig, folder: Path) -> Interactions:
     if items is None:
         return interactions
     table = read_items(items, config)
+    listed = set(table["item"])
+    number = len(listed & set(interactions.item_ids))
+    if config.items and not number:
+        theirs = f"its ids are such as {table['item'][0]!r}" if listed else "there are no rows in it"
+        raise UserError(
+            f"{items}: knows none of the {interactions.n_items} items of the events; {theirs}; expected ids such as "
+            f"{interactions.item_ids[0]!r}"
+        )
+    if repeated := len(table) - len(listed):
+        log.info(
+            "%s: %d rows are of items that stand there before; the first of each counts", items, repeated
+        )
     known = align(table, interactions.item_ids)
     log.info(
         "%s knows %d of them; %d genres, words and other features are those of several",
         items,
-        len(set(table["item"]) & set(interactions.item_ids)),
+        number,
         item_features(known, interactions.n_items).shape[1],
     )
     return replace(interactions, items=known)

@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+)
 
 from nas.baselines import BASELINES, TRAINED
 from nas.data import DataConfig, SplitConfig
@@ -191,7 +199,7 @@ class Experiment(BaseModel):
     """Threads of each process; None divides the cores among them. The same number, the same results."""
     data: DataConfig
     """Where the interactions come from."""
-    split: SplitConfig = SplitConfig()
+    split: SplitConfig = Field(default=SplitConfig(), validate_default=True)
     """How they are divided."""
     search_space: SearchSpace = Field(default_factory=lambda: SearchSpace.load(DEFAULT_SPACE))
     """The name of a shipped space, a YAML file, or the space itself, which may be another but for some ranges (`extends: full`)."""
@@ -205,6 +213,17 @@ class Experiment(BaseModel):
     """How the best are trained from scratch."""
     baselines: BaselinesConfig = BaselinesConfig()
     """What the winner is compared with."""
+
+    @field_validator("split")
+    @classmethod
+    def _with_strategy(cls, split: SplitConfig, info: ValidationInfo) -> SplitConfig:
+        """Say how the data is split where nobody has: as it comes, or at random. It does not count as set."""
+        if split.strategy is not None or "data" not in info.data:
+            return split
+        strategy = "fixed" if info.data["data"].train else "random"
+        return SplitConfig.model_construct(
+            split.model_fields_set, **split.model_dump() | {"strategy": strategy}
+        )
 
     @field_validator("search_space")
     @classmethod
@@ -282,7 +301,9 @@ def _with(value: dict[str, Any], override: str) -> dict[str, Any]:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(f"--set {override}: expected section.key=value, such as search.trials=50")
-    setting = parse_yaml(f"value: {text}", f"--set {override}")["value"]
+    # As a separator is meant, which YAML takes for the beginning of a block.
+    plain = text.strip() in ("|", ">")
+    setting = text.strip() if plain else parse_yaml(f"value: {text}", f"--set {override}")["value"]
     changed = current = dict(value)
     if parts[0] == "search_space" and len(parts) > 1 and parts[1] != "extends":
         space = value.get("search_space")

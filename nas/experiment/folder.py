@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ _EXPERIMENT = "experiment.yaml"
 _TOLD = 3
 # Tries to hold a folder, and the pause after each: a worker that looks whether anybody does holds it for a moment.
 _TRIES, _PAUSE = 5, 0.02
+# It can only be read by setting it.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 
 
 class RunFolder:
@@ -99,6 +103,7 @@ class RunFolder:
         _remove(draft)
         try:
             fill(draft)
+            _share(draft)
             if target.is_dir():
                 _remove(target)
             draft.replace(target)
@@ -123,6 +128,13 @@ def try_lock(file: IO[str], *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _share(path: Path) -> None:
+    """Give files the mode that new files have: safetensors writes some that their owner alone can read."""
+    for one in (path, *path.rglob("*")):
+        if one.is_file():
+            one.chmod(0o666 & ~_UMASK)
 
 
 def _remove(path: Path) -> None:

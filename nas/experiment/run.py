@@ -10,6 +10,7 @@ from nas.experiment.crew import check_workers, with_threads
 from nas.experiment.everything import with_everything, with_newer
 from nas.experiment.folder import RunFolder
 from nas.experiment.headline import fitted_on, headline
+from nas.experiment.progress import stage
 from nas.experiment.stages.branches import settle_branches
 from nas.experiment.stages.export import additions_of, export, ridge_file
 from nas.experiment.stages.fidelity import check_measurable, measure_fidelity
@@ -102,7 +103,8 @@ class Run:
         context = self.opened()
         with self.folder.locked(), with_threads(context.threads):
             space, _ = settle_branches(context)
-            return retrain(context, with_partners(context, space, architecture), recipe)
+            with stage("retrain"):
+                return retrain(context, with_partners(context, space, architecture), recipe)
 
     def export(
         self,
@@ -167,10 +169,13 @@ class Run:
         return Context.open(self.experiment, self.path)
 
     def _retrained(self, architecture_id: str) -> dict[str, Any]:
-        """Return the result of an architecture: of the winner, the training that won, else the best by other recipes."""
+        """Return the result of an architecture, by its id or by that and whose recipe it has, as the report names it.
+
+        Of the winner's id, the training that won, else the best by any recipe.
+        """
         metric, winner = self.experiment.metric, self.summary["winner"]["name"]
-        found = [json.loads(path.read_text()) for path in sorted(self.path.glob("retrained/*/result.json"))]
-        same = [result for result in found if result["id"] == architecture_id]
+        found = self._results()
+        same = [result for result in found if architecture_id in (result["id"], result["name"])]
         if not same:
             raise UserError(
                 f"architecture {architecture_id}: not retrained in {self.path}; expected one of "
@@ -178,6 +183,10 @@ class Run:
                 f"{architecture_id}` first"
             )
         return max(same, key=lambda result: (result["name"] == winner, result["validation"][metric]))
+
+    def _results(self) -> list[dict[str, Any]]:
+        """Return the results of all that was retrained."""
+        return [json.loads(path.read_text()) for path in sorted(self.path.glob("retrained/*/result.json"))]
 
     def _finished(self, name: str) -> Any:
         found = self.folder.read_json(name)
@@ -194,9 +203,13 @@ class Run:
         self._finished("pareto.json")
         trials = pl.read_parquet(self.path / "trials.parquet").filter(pl.col("id") == architecture_id)
         if not len(trials):
+            if any(architecture_id in (result["id"], result["name"]) for result in self._results()):
+                raise UserError(
+                    f"architecture {architecture_id}: not of the search, and trained already; `nas export` takes it as it is"
+                )
             raise UserError(
                 f"architecture {architecture_id}: no trial of {self.path} has this id; "
-                f"expected an id of {self.path / 'trials.parquet'} or of the report, such as {self.pareto[0]['id']}"
+                f"expected an id of {self.path / 'trials.parquet'}, such as {self.pareto[0]['id']}"
             )
         return Architecture.model_validate(json.loads(trials["architecture"][0]))
 

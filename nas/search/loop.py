@@ -67,7 +67,8 @@ class Candidate:
         architecture: canonical.
         values: metrics and costs by name; costs alone where they break a constraint, for then it was not evaluated.
         cached: whether the values came from an earlier trial of the same architecture.
-        seconds: wall-clock that the search spent on its values: near 0 where others found them meanwhile.
+        seconds: wall-clock that the search spent on it: on its values, near 0 where others found them meanwhile,
+            and its share of what proposing its batch took.
         finished: seconds since the epoch.
         violations: the constraints that it breaks, with their excess (see `Constraint.excess`).
     """
@@ -148,14 +149,16 @@ def search(
     number = len(memory.trials)
     while number < settings.trials:
         batch: list[tuple[Trial, Architecture, bool]] = []
+        began = time.perf_counter()
         for ahead in range(_batch(settings, number)):
             trial, architecture = _propose(memory, space, settings, number + ahead, known)
             batch.append((trial, architecture, architecture in known))
             known.setdefault(architecture, {})
         new = [architecture for _, architecture, cached in batch if not cached]
         judged = iter(_judged(new, evaluate, each, costs, settings.constraints))
+        share = (time.perf_counter() - began) / len(batch)
         for trial, architecture, cached in batch:
-            started = time.perf_counter()
+            started = time.perf_counter() - share
             if not cached:
                 known[architecture] = next(judged)
             done = _told(memory, trial, architecture, known[architecture], cached, started, settings)

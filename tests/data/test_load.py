@@ -456,12 +456,14 @@ def test_what_movielens_says_of_items_has_no_more_columns(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "settings", "says"),
     [
-        ("itm,title\n9,x\n", {}, r"i\.csv, line 1: no column 'item'.*did you mean 'itm'"),
-        ("itm;title\n9;x\n", {}, r"i\.csv, line 1: no column 'item'; the columns are itm, title; did you"),
+        ("itm,title\n9,x\n", {}, r"i\.csv, line 1: no column 'item', which holds the items in"),
+        ("itm;title\n9;x\n", {}, r"the columns are itm, title; call that of the items 'item' here as well"),
         ("item,name\n9,x\n", {}, r"neither titles nor genres among item, name; set data.item_title"),
         ("item,title\n9,x\n", {"item_genres": "tags"}, r"no column 'tags'"),
         ("item,title\n9,x\n", {"item_features": ["titel"]}, r"no column 'titel'.*did you mean 'title'"),
         ("item,title\n9,x\n,y\n", {}, r"i\.csv, line 3: empty id"),
+        ("item,title\nP-9,x\n", {}, r"i\.csv: knows none of the 3 items of the events; its ids are such as 'P-9'"),
+        ("item,title\n", {}, r"i\.csv: knows none of the 3 items of the events; there are no rows in it"),
         ("item,title\n9,x,y\n", {}, r"i\.csv, line 2: 3 fields where 2"),
     ],
 )  # fmt: skip
@@ -469,6 +471,15 @@ def test_bad_item_tables_are_told(content: str, settings: dict[str, str], says: 
     write(tmp_path, t__csv=INTERACTIONS, i__csv=content)
     with pytest.raises(UserError, match=says):
         load(DataConfig(path="t.csv", items="i.csv", **settings), tmp_path)
+
+
+def test_a_table_with_an_item_twice_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, t__csv=INTERACTIONS, i__csv="item,title\n9,first\n10,other\n9,second\n")
+    with caplog.at_level(logging.INFO, "nas.data"):
+        found = load(DataConfig(path="t.csv", items="i.csv"), tmp_path)
+    assert found.items.title is not None
+    assert found.items.title[found.item_ids.index("9")] == "first"
+    assert any("1 rows are of items that stand there before" in message for message in caplog.messages)
 
 
 def test_planted_data_comes_as_generated(tmp_path: Path) -> None:

@@ -439,6 +439,14 @@ def test_iso_dates_are_microseconds_since_1970(tmp_path: Path, written: str, sec
     assert frame["timestamp"].to_list() == [seconds * 1_000_000] * 2
 
 
+@pytest.mark.parametrize("zoned", ["2024-05-01T10:00:00Z", "2024-05-01T12:00:00+02:00"])
+def test_a_time_zone_in_some_rows_is_named(tmp_path: Path, zoned: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"user,item,timestamp\nu1,i1,2024-05-01T10:00:00\nu2,i2,{zoned}\n")
+    with pytest.raises(UserError, match="with a time zone in every row or in none"):
+        READERS["csv"](path, DataConfig(path=path, timestamp="timestamp"))
+
+
 def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text("user,item,timestamp\nu1,i1,2024-05-01\nu2,i2,soon\n")

@@ -36,6 +36,29 @@ def test_overrides_reach_nested_keys_and_are_read_as_yaml() -> None:
     assert experiment.threads == 1
 
 
+def test_a_separator_that_means_something_to_yaml_is_taken_as_it_stands() -> None:
+    values = {"name": "x", "data": {"path": "x.csv"}}
+    assert Experiment.parse(values, "x", Path(), ("data.delimiter=|",)).data.delimiter == "|"
+
+
+@pytest.mark.parametrize(
+    ("data", "split", "strategy"),
+    [
+        ({"path": "x.csv"}, {}, "random"),
+        ({"path": "x.csv"}, {"strategy": "latest"}, "latest"),
+        ({"train": "x.txt", "test": "y.txt", "format": "adjacency"}, {}, "fixed"),
+    ],
+)
+def test_how_the_data_is_split_is_written_down(
+    data: dict[str, str], split: dict[str, str], strategy: str
+) -> None:
+    experiment = Experiment.parse({"name": "x", "data": data, "split": split}, "x", Path())
+    written = experiment.resolved()
+    assert written["split"]["strategy"] == strategy
+    assert experiment.given().get("split", {}) == split
+    assert Experiment.parse(written, "again", Path()).resolved() == written
+
+
 def test_constraints_are_texts_that_are_their_own_resolution() -> None:
     words = ("search.constraints=[refresh_macs <= 2e8, coverage@50 >= 0.3]", "search.patience=40")
     experiment = Experiment.load("ml-100k", words)

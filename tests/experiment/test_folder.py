@@ -76,3 +76,21 @@ def test_another_experiment_is_told_by_its_name_and_data_first(tmp_path: Path) -
     told = r"\(name is 'experiment' there, 'other' here; data\.planted.*; baselines\.recipes is 8 there, 1 here; and 2 more\)"
     with pytest.raises(UserError, match=told):
         folder.claim(Experiment.parse(PLANTED | other, "here", Path()))
+
+
+def test_all_files_have_the_mode_of_new_files(tmp_path: Path) -> None:
+    def fill(draft: Path) -> None:
+        draft.mkdir()
+        (draft / "inner").write_text("x")
+        (draft / "inner").chmod(0o600)
+
+    def fill_one(draft: Path) -> None:
+        draft.write_text("x")
+        draft.chmod(0o600)
+
+    folder, plain = RunFolder(tmp_path), tmp_path / "plain"
+    plain.write_text("x")
+    folder.write("one", fill_one)
+    folder.write("many", fill)
+    modes = {path.stat().st_mode for path in (plain, tmp_path / "one", tmp_path / "many" / "inner")}
+    assert len(modes) == 1

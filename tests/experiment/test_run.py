@@ -218,10 +218,16 @@ def test_retrain_and_export_another_architecture(finished: nas.Run, tmp_path: Pa
     manifest = json.loads((finished.export(tmp_path / "out", other) / "manifest.json").read_text())
     assert manifest["architecture"]["id"] == other
     assert "test" not in manifest["metrics"], "test data judges the winner only"
+    # As the report names what a network among the baselines became.
+    named = next(name for name in sorted(known) if "-" in name)
+    manifest = json.loads((finished.export(tmp_path / "out", named) / "manifest.json").read_text())
+    assert manifest["architecture"]["id"] == named.partition("-")[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nas.Run, "opened", None)  # it is told before any data is read
         with pytest.raises(UserError, match="no trial"):
             finished.retrain("0000000000")
+        with pytest.raises(UserError, match="trained already; `nas export` takes it"):
+            finished.retrain(named)
         with pytest.raises(UserError, match="which is no part of an artefact"):
             finished.export(finished.path)
 

@@ -1,5 +1,6 @@
 """Laws of the search, for every sampler, on an evaluator that takes no time."""
 
+import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -55,6 +56,14 @@ def found(
     **rest: Any,
 ) -> list[Candidate]:
     return list(search(in_memory(), space, evaluate, settings(sampler, trials, seed, **rest)))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_seconds_count_what_proposing_takes(sampler: str) -> None:
+    started = time.perf_counter()
+    run = found(sampler, 30)
+    wall = time.perf_counter() - started
+    assert 0.5 * wall < sum(candidate.seconds for candidate in run) <= wall
 
 
 def facts(run: list[Candidate]) -> list[tuple[int, str, dict[str, float], bool]]:

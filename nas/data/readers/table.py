@@ -155,6 +155,10 @@ def timestamps(table: Table, column: str) -> pl.Series:
     return numbers
 
 
+# At the end of a moment of ISO 8601; a date alone ends in a hyphen and two digits.
+_ZONE = r"(?:[Zz]|:\d{2}(?:\.\d+)?[+-]\d{2}:?\d{2})\s*$"
+
+
 def _looks_like_date(text: str) -> bool:
     return re.match(r"\s*\d{4}-\d{2}-\d{2}", text) is not None
 
@@ -164,7 +168,11 @@ def _iso_dates(table: Table, column: str, values: pl.Series) -> pl.Series:
         moments = values.str.strip_chars().str.to_datetime(strict=False, time_unit="us")
     except pl.exceptions.PolarsError:
         moments = pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us"))
-    _fail_on_value(table, column, moments.is_null(), "a date such as 2024-05-01 10:00:00")
+    expected = "a date such as 2024-05-01 10:00:00"
+    zoned = values.str.contains(_ZONE)
+    if zoned.any() and not zoned.all():
+        expected += ", with a time zone in every row or in none"
+    _fail_on_value(table, column, moments.is_null(), expected)
     return moments.dt.epoch("us")
 
 

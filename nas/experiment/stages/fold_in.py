@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.data.interactions import Interactions
+from nas.experiment.progress import stage
 from nas.model.metrics import per_user
 from nas.recommender import Recommender
 from nas.recommender.contents import ArtefactContents
@@ -61,8 +62,12 @@ def choose_ridge(
         order = slice(None) if ages is None else np.argsort(-ages[part], kind="stable")
         return contents.seen_items[part][order]
 
-    # One recommender at a time: each makes large tables of its own.
-    found = [quality(folded(assembled(replace(contents, fold_in=one)))) for one in maps]
+    found = []
+    with stage("new users", len(maps)) as steps:
+        # One recommender at a time: each makes large tables of its own.
+        for one in maps:
+            found.append(quality(folded(assembled(replace(contents, fold_in=one)))))
+            steps.advance(f"best {_JUDGED} {max(found):.4f}")
     best = int(np.argmax(found))
     own = assembled(contents).recommend_many([contents.user_ids[user] for user in chosen], _K)
     return RIDGES[best], {_JUDGED: found[best], f"{_JUDGED} if trained": quality(own)}

@@ -112,7 +112,7 @@ def _repeats(winner: dict[str, Any]) -> list[Html]:
 
 def _parts(evidence: Evidence) -> str:
     data, experiment = evidence.summary["data"], evidence.experiment
-    strategy = experiment.split.strategy or ("fixed" if experiment.data.train else "random")
+    strategy = str(experiment.split.strategy)
     sizes = [f"{data[key]:,} {name}" for key, name in _PARTS.items() if key in data]
     return f"{strategy.replace('_', ' ')} split: {', '.join(sizes)}"
 
