@@ -19,6 +19,7 @@ class Baseline:
         ranges: the values of each setting, increasing; those that matter most come first.
         start: the settings that tuning begins with, each a value of its range.
         obstacle: (interactions) -> why it cannot be run on them, or None.
+        too_long: (interactions, settings) -> whether a fit would take minutes; such settings are left out.
         branch: (interactions, settings) -> the branch of an architecture that is the same model on them, where there is one.
     """
 
@@ -26,4 +27,5 @@ class Baseline:
     ranges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     start: Settings = field(default_factory=dict)
     obstacle: Callable[[Interactions], str | None] = lambda _interactions: None
+    too_long: Callable[[Interactions, Settings], bool] = lambda _interactions, _settings: False
     branch: Callable[[Interactions, Settings], ClosedForm] | None = None

@@ -17,7 +17,7 @@ def walk(
     Args:
         ranges: the values of each setting, increasing; those that come first are stepped along first.
         start: where to begin, each a value of its range.
-        judge: the quality of some settings, a finite number; asked once for each.
+        judge: the quality of some settings, minus infinity where they are out of question; asked once for each.
     """
     steps: list[dict[str, int]] = [{name: step} for name in ranges for step in (-1, 1)]
     steps += [

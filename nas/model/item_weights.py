@@ -30,8 +30,8 @@ MOST_ITEMS = {"ease": 15_000, "next": 10_000}
 three times as long for as many)."""
 # Of (I, I) float32, that live at once.
 _MATRICES = {"ease": 3, "next": 4}
-# Items up to which SLIM is solved on all others; beyond, on its candidates: the co-occurrences are sparse then.
-_DENSE_SLIM = 10_000
+DENSE_SLIM = 10_000
+"""Items up to which SLIM is solved on all others; beyond, on its candidates: the co-occurrences are sparse then."""
 MOST_PAIRS = 400_000_000
 """Of items that one user had, up to which sparse co-occurrences are counted: a pair takes 12 bytes at most,
 and as many again while rows are made of columns, so that all take up to 10 GB."""
@@ -39,7 +39,7 @@ and as many again while rows are made of columns, so that all take up to 10 GB."
 
 def item_obstacle(kind: str, interactions: Interactions) -> str | None:
     """Say why weights of this kind cannot be found, where the data is too large for the items' co-occurrences."""
-    if kind == "slim" and interactions.n_items > _DENSE_SLIM:
+    if kind == "slim" and interactions.n_items > DENSE_SLIM:
         pairs = int((np.diff(interactions.offsets).astype(np.int64) ** 2).sum())
         if pairs <= MOST_PAIRS:
             return None
@@ -63,7 +63,7 @@ def _item_weights(branch: ItemBranch, interactions: Interactions) -> torch.Tenso
     if branch.kind == "cosine":
         return cosine_weights(interactions, branch.neighbours, branch.regularisation)
     if branch.kind == "slim":
-        if interactions.n_items > _DENSE_SLIM:
+        if interactions.n_items > DENSE_SLIM:
             gram = sparse_co_occurrences(interactions, branch)
             found = neighbourhood_regression(gram, branch.l1, branch.regularisation)
         else:

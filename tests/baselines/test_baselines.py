@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.baselines import BASELINES, TRAINED, Baseline, Settings, ials
-from nas.data import Interactions, PlantedConfig, Split, SplitConfig, planted, split
+from nas.data import Interactions, ItemTable, PlantedConfig, Split, SplitConfig, planted, split
 from nas.model import history
 from nas.model.evaluation import evaluate
 from nas.space import SearchSpace
@@ -239,3 +240,12 @@ def test_a_baseline_that_is_a_branch_has_the_range_of_the_branch(space: str) -> 
     reached = [float(value) for value in branches.item.regularisation.choices]
     assert min(regularisation) <= min(reached)
     assert max(regularisation) >= max(reached)
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"), [(4_000, False), (4_001, True), (10_000, True), (10_001, False)]
+)
+def test_slim_leaves_out_what_takes_minutes(items: int, expected: bool, tiny: Interactions) -> None:
+    many = replace(tiny, item_ids=tuple(map(str, range(items))), items=ItemTable())
+    assert BASELINES["slim"].too_long(many, {"l1": 0.3, "l2": 1.0}) == expected
+    assert not BASELINES["slim"].too_long(many, {"l1": 1.0, "l2": 1.0})

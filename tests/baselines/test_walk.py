@@ -1,5 +1,7 @@
 """Settings walk to what no step betters."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +33,13 @@ def test_a_ridge_across_two_settings_is_followed() -> None:
         return along - 10 * across**2
 
     assert walk(RANGES, {"a": 1.0, "b": 10.0, "c": 7.0}, judge) == {"a": 3.0, "b": 30.0, "c": 7.0}
+
+
+def test_what_is_out_of_question_is_not_walked_into() -> None:
+    def judge(settings: Settings) -> float:
+        return -math.inf if settings["a"] > 4 else settings["a"]
+
+    assert walk(RANGES, START, judge)["a"] == 4
 
 
 def test_what_is_level_stays_where_it_began() -> None:

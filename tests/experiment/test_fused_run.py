@@ -65,7 +65,7 @@ def test_a_run_ends_where_the_catalogue_is_too_large_for_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nas.model.item_weights.MOST_ITEMS", {"ease": 20})
-    monkeypatch.setattr("nas.model.item_weights._DENSE_SLIM", 20)
+    monkeypatch.setattr("nas.model.item_weights.DENSE_SLIM", 20)
     monkeypatch.setattr("nas.model.item_weights.MOST_PAIRS", 20)
     item = {"kind": ["ease", "slim", "cosine"], "regularisation": 10}
     branches = FUSED["search_space"]["branches"] | {"item": item}

@@ -383,7 +383,7 @@ def test_slim_on_a_large_catalogue_is_slim_among_the_closest(
     data = timed(small) if times else small
     branch = ItemBranch(kind="slim", l1=0.2, regularisation=2.0, user_norm=0.25, proximity=3.0)
     expected = scores(branch, data)
-    monkeypatch.setattr("nas.model.item_weights._DENSE_SLIM", 10)
+    monkeypatch.setattr("nas.model.item_weights.DENSE_SLIM", 10)
     # No more than 30 items are candidates of one.
     np.testing.assert_allclose(scores(branch, data), expected, atol=1e-3)
     few = fit_items(branch.model_copy(update={"neighbours": 3}), data).weights

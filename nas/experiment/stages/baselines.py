@@ -1,5 +1,6 @@
 """Tune the baselines on validation data."""
 
+import math
 import time
 from functools import partial
 from typing import Any
@@ -50,6 +51,8 @@ def _tune_settings(context: Context, name: str) -> dict[str, Any]:
     tried: list[dict[str, Any]] = []
 
     def judge(settings: Settings) -> float:
+        if baseline.too_long(context.train, settings):
+            return -math.inf
         scorer, users = baseline.fit(context.train, settings), context.judged_users
         means = evaluate(scorer, context.train, context.valid, context.experiment.ks, users).means
         tried.append({"settings": dict(settings), "validation": means})
