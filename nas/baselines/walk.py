@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from itertools import combinations, product
 
-Settings = Mapping[str, float]
+from nas.baselines.baseline import Settings
 
 
 def walk(

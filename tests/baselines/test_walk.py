@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.baselines import BASELINES
-from nas.baselines.walk import Settings, walk
+from nas.baselines import BASELINES, Settings
+from nas.baselines.walk import walk
 
 RANGES = {"a": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), "b": (0.0, 10.0, 20.0, 30.0), "c": (7.0,)}
 START = {"a": 3.0, "b": 10.0, "c": 7.0}

@@ -58,8 +58,8 @@ def _tune_settings(context: Context, name: str) -> dict[str, Any]:
         tried.append({"settings": dict(settings), "validation": means})
         return means[metric]
 
-    walk(baseline.ranges, baseline.start, judge)
-    best = max(tried, key=lambda one: one["validation"][metric])
+    chosen = walk(baseline.ranges, baseline.start, judge)
+    best = next(one for one in tried if one["settings"] == chosen)
     seconds = time.perf_counter() - started
     return {"name": name, **best, "tried": len(tried), "seconds": seconds}
 
