@@ -79,9 +79,7 @@ def load(config: DataConfig, folder: Path) -> Interactions:
             f"{interactions.item_ids[0]!r}"
         )
     if repeated := len(table) - len(listed):
-        log.info(
-            "%s: %d rows are of items that stand there before; the first of each counts", items, repeated
-        )
+        log.info("%s: rows of items that stand there before: %d; the first of each counts", items, repeated)
     known = align(table, interactions.item_ids)
     log.info(
         "%s knows %d of them; %d genres, words and other features are those of several",

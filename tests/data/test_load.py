@@ -479,7 +479,7 @@ def test_a_table_with_an_item_twice_says_so(tmp_path: Path, caplog: pytest.LogCa
         found = load(DataConfig(path="t.csv", items="i.csv"), tmp_path)
     assert found.items.title is not None
     assert found.items.title[found.item_ids.index("9")] == "first"
-    assert any("1 rows are of items that stand there before" in message for message in caplog.messages)
+    assert any("rows of items that stand there before: 1" in message for message in caplog.messages)
 
 
 def test_planted_data_comes_as_generated(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 Each branch is chosen by what it is worth beside the tuned LightGCN, for that is its place: alone, EASE is better than SLIM
 on MovieLens 100K and 1M (NDCG@20 .313 and .311, .208 and .206), beside LightGCN it is worse (.3174 and .3189, .2108 and
-.2119; validation data). Nearest users are chosen beside the branches before them as well. For each kind of weights, one
-setting after the other takes its best value, the others held, and for the best kind then once more from where that led: a
-fit is far cheaper than a training. On a large catalogue, where it is not, the settings of the item branch are chosen on its
-most popular items, and then only the regularisation and how much features count anew on all of them: on latest-small the
-former is 10 there, 1 on the popular ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
+.2119; validation data). Nearest users are chosen beside the branches before them as well, from two starts. For each kind of
+weights, one setting after the other takes its best value, the others held, and for the best kind then once more from where
+that led: a fit is far cheaper than a training. On a large catalogue, where it is not, the settings of the item branch are
+chosen on its most popular items, and then only the regularisation and how much features count anew on all of them: on
+latest-small the former is 10 there, 1 on the popular ones (NDCG@20 on all, beside LightGCN, .2408 and .2393).
 
 In the end the kinds of item weights that come close are weighed once more, each beside all branches, with nearest users of
 its own: what a kind is worth depends on what the others hold already. Packages and what they need, 11,840 x 4,731: EASE is
