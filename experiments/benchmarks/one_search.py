@@ -76,11 +76,13 @@ class Race:
             report(epoch, value)
 
         fitted = self.context.trainings.fit(architecture, self.recipe, self.seed, look)
-        if self.elapsed > self.seconds:
+        # Read once: what is told has ended in time.
+        ended = self.elapsed
+        if ended > self.seconds:
             raise OutOfTimeError
         value = fitted.evaluation.means[self.context.experiment.metric]
         self.trained.append({
-            "seconds": self.elapsed,
+            "seconds": ended,
             "id": architecture.id,
             "architecture": architecture.values(),
             "description": str(architecture),

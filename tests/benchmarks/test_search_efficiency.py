@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import yaml
 from nas.errors import UserError
 from nas.experiment.context import Context
 from nas.search.hypervolume import Hypervolume
-from nas.space import Recipe
+from nas.space import Recipe, SearchSpace
 
 SECONDS = 1.5
 EXPERIMENT = {
@@ -48,6 +49,28 @@ def compare(data: str, folder: Path, **options: Any) -> list[dict[str, Any]]:
     )
     rows: list[dict[str, Any]] = json.loads(out.read_text())
     return rows
+
+
+def test_the_moment_that_is_told_is_the_one_that_was_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A clock that is a little later whenever it is looked at, and a training that ends just in time.
+    clock = SimpleNamespace(now=9.75)
+
+    def later() -> float:
+        clock.now += 0.25
+        return clock.now
+
+    monkeypatch.setattr(one_search, "time", SimpleNamespace(perf_counter=later))
+    fitted = SimpleNamespace(evaluation=SimpleNamespace(means={"ndcg@20": 0.5}), epochs=3)
+    context = SimpleNamespace(
+        experiment=SimpleNamespace(metric="ndcg@20", search=SimpleNamespace(seed=0)),
+        trainings=SimpleNamespace(fit=lambda *_arguments: fitted),
+        costs=lambda _architecture: {"refresh_macs": 1},
+    )
+    race = one_search.Race(context, Recipe(), seconds=10.0, started=0.0)
+    assert race.train(SearchSpace.load("presets/mf").decode({})) == 0.5
+    assert [one["seconds"] for one in race.trained] == [10.0]
+    with pytest.raises(one_search.OutOfTimeError):
+        race.train(SearchSpace.load("presets/lightgcn").decode({}))
 
 
 @pytest.mark.timeout(280)
